@@ -1,0 +1,22 @@
+//! An ONNX inference engine for WebGPU and WebAssembly.
+//!
+//! Data flows one way: bytes, [`model`], [`graph`], [`passes`], plan, [`backend`], outputs.
+//! [`session`] is the face that the hosts use.
+
+pub mod backend;
+pub mod error;
+pub mod graph;
+pub mod inspect;
+pub mod model;
+pub mod ops;
+pub mod passes;
+#[cfg(feature = "tools")]
+pub mod picture;
+#[cfg(feature = "cpu")]
+pub mod session;
+pub mod tensor;
+#[cfg(all(feature = "web", target_arch = "wasm32"))]
+mod web;
+
+pub use error::{Error, ErrorKind, Result};
+pub use tensor::{DType, Tensor};

@@ -1,0 +1,215 @@
+//! Convolutions: `y[n, m, o] = sum_{c, k} x[n, c, o * stride + k * dilation - pad] * w[m, c, k] + b[m]`,
+//! and the same over quantised elements.
+
+use super::window::Window;
+use super::{Attrs, Inputs, Op, OpDef, check, rules};
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Dim, Fact, Shape};
+
+pub const DEFS: &[OpDef] = &[
+    rules::onnx(
+        "Conv",
+        conv,
+        &[
+            "input x: f32[n, 3, 224, w]\n input k: f32[16, 3, 3, 3]\n input b: f32[16]
+             y = Conv(x, k, b) {strides = [2, 2], pads = [1, 1, 1, 1]}
+             output y: f32[n, 16, 112, (((w - 1) / 2) + 1)]",
+            "input x: f16[1, 4, 9]\n input k: f16[4, 1, 3]
+             y = Conv(x, k) {group = 4, dilations = [2], auto_pad = \"VALID\"}
+             output y: f16[1, 4, 5]",
+            "opset 1\n input x: f32[1, 2, 5, 8]\n input k: f32[6, 2, 3, 3]
+             y = Conv(x, k) {strides = [2, 3], auto_pad = \"SAME_LOWER\"}
+             output y: f32[1, 6, 3, 3]",
+            "input x: f32\n input k: f32[6, 2, 3, 3]\n y = Conv(x, k)\n output y: f32[?, 6, ?, ?]",
+        ],
+    ),
+    check::microsoft(
+        "FusedConv",
+        conv,
+        &[
+            "opset com.microsoft 1\n input x: f32[1, 2, 5]\n input k: f32[3, 2, 3]
+             y = com.microsoft::FusedConv(x, k) {activation = \"Relu\"}
+             output y: f32[1, 3, 3]",
+        ],
+    ),
+    rules::onnx(
+        "ConvInteger",
+        conv_integer,
+        &[
+            "input x: u8[1, 1, 3, 3]\n input k: i8[1, 1, 2, 2]\n input z: u8[]
+             y = ConvInteger(x, k, z) {pads = [1, 1, 1, 1]}
+             output y: i32[1, 1, 4, 4]",
+        ],
+    ),
+    rules::onnx(
+        "QLinearConv",
+        qlinear_conv,
+        &["input x: u8[n, 3, 8, 8]\n input xs: f32[]\n input xz: u8[]
+             input k: i8[4, 3, 1, 1]\n input ks: f32[4]\n input kz: i8[4]
+             input ys: f32[]\n input yz: u8[]\n input b: i32[4]
+             y = QLinearConv(x, xs, xz, k, ks, kz, ys, yz, b) {strides = [2, 2]}
+             output y: u8[n, 4, 4, 4]"],
+    ),
+    rules::onnx(
+        "DeformConv",
+        deform_conv,
+        &[
+            "input x: f32[1, 1, 3, 3]\n input k: f32[1, 1, 2, 2]\n input o: f32[1, 8, 4, 4]
+             y = DeformConv(x, k, o) {kernel_shape = [2, 2], pads = [1, 1, 1, 1]}
+             output y: f32[1, 1, 4, 4]",
+        ],
+    ),
+    rules::onnx(
+        "CausalConvWithState",
+        |_, _| Ok(Box::new(CausalConv)),
+        &["opset 27\n input x: f32[b, 8, t]\n input k: f32[8, 1, 4]
+             y, s = CausalConvWithState(x, k)
+             output y: f32[b, 8, t]\n output s: f32[b, 8, 3]"],
+    ),
+];
+
+/// Where the inputs of a convolution stand and what type its output has.
+struct Conv {
+    window: Window,
+    group: i64,
+    roles: Roles,
+}
+
+enum Roles {
+    /// x, w, b; all of one type.
+    Float,
+    /// x, w and zero points; sums in i32.
+    Integer,
+    /// x and w with scale and zero point each, those of y, b in i32.
+    QLinear,
+    /// x, w, offset, b, mask.
+    Deform { offset_group: i64 },
+}
+
+fn conv(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    parse(attrs, Roles::Float)
+}
+
+fn conv_integer(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    parse(attrs, Roles::Integer)
+}
+
+fn qlinear_conv(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    parse(attrs, Roles::QLinear)
+}
+
+fn deform_conv(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let offset_group = check::count(attrs, "offset_group", 1)?.unwrap_or(1);
+    parse(attrs, Roles::Deform { offset_group })
+}
+
+fn parse(attrs: &Attrs, roles: Roles) -> Result<Box<dyn Op>> {
+    Ok(Box::new(Conv {
+        window: Window::parse(attrs)?,
+        group: check::count(attrs, "group", 1)?.unwrap_or(1),
+        roles,
+    }))
+}
+
+impl Op for Conv {
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let (w_idx, bias_idx) = match self.roles {
+            Roles::Float => (1, 2),
+            Roles::Integer => (1, usize::MAX),
+            Roles::QLinear => (3, 8),
+            Roles::Deform { .. } => (1, 3),
+        };
+        rules::tensor(inputs, 0)?;
+        rules::tensor(inputs, w_idx)?;
+        let dtype = match self.roles {
+            Roles::Float => rules::same_dtype(inputs, [0, 1, 2])?,
+            Roles::Integer => {
+                rules::same_dtype(inputs, [0, 2])?;
+                rules::same_dtype(inputs, [1, 3])?;
+                Some(DType::I32)
+            }
+            Roles::QLinear => {
+                rules::same_dtype(inputs, [0, 2])?;
+                rules::same_dtype(inputs, [3, 5])?;
+                rules::tensor(inputs, 7)?.dtype
+            }
+            Roles::Deform { .. } => rules::same_dtype(inputs, [0, 1, 2, 3, 4])?,
+        };
+        let shape = self.shape(inputs.shape(0), inputs.shape(w_idx), inputs.shape(bias_idx))?;
+        if let Roles::Deform { offset_group } = self.roles
+            && let (Some(y), Some(w)) = (&shape, inputs.shape(1))
+        {
+            let taps = w[2..].iter().fold(Dim::Size(offset_group), |n, k| &n * k);
+            let coordinates = &taps * (y.rank() as i64 - 2);
+            for (idx, what, channels) in [(2, "offset", coordinates), (4, "mask", taps)] {
+                let mut expected = y.to_vec();
+                expected[1] = channels;
+                check::meet_shape(what, inputs.shape(idx), &mut expected)?;
+            }
+        }
+        Ok(vec![rules::fact(dtype, shape)])
+    }
+}
+
+impl Conv {
+    /// x: [n, c, d..], w: [m, c / group, k..], bias: [m] -> [n, m, d'..].
+    fn shape(
+        &self,
+        x: Option<&Shape>,
+        w: Option<&Shape>,
+        bias: Option<&Shape>,
+    ) -> Result<Option<Shape>> {
+        let Some(rank) = x.or(w).map(Shape::rank) else {
+            return Ok(None);
+        };
+        let unknown = Shape::unknown(rank);
+        let (x, w) = (x.unwrap_or(&unknown), w.unwrap_or(&unknown));
+        check::min_rank("x", x, 3)?;
+        check::rank("w", w, rank)?;
+        self.window.check_rank(rank - 2)?;
+        let channels = &w[1] * self.group;
+        check::meet("channels of x and of w times group", &x[1], &channels)?;
+        let mut features = [w[0].clone()];
+        check::meet_shape("bias", bias, &mut features)?;
+        let [features] = features;
+        if features.value().is_some_and(|m| m % self.group != 0) {
+            let why = format!(
+                "{features} features do not split into {} groups",
+                self.group
+            );
+            return Err(Error::shape("", why));
+        }
+        let mut shape = vec![x[0].clone(), features];
+        for axis in 0..rank - 2 {
+            let kernel = check::meet(
+                "kernel of w and kernel_shape",
+                &w[axis + 2],
+                &self.window.kernel(axis),
+            )?;
+            shape.push(self.window.outputs(axis, &x[axis + 2], &kernel)?);
+        }
+        Ok(Some(Shape(shape)))
+    }
+}
+
+/// x: [n, c, t], w: [c, 1, k], bias: [c], past: [n, c, k - 1] -> [n, c, t], [n, c, k - 1].
+struct CausalConv;
+
+impl Op for CausalConv {
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let dtype = rules::same_dtype(inputs, [0, 1, 2, 3])?;
+        let mut x = vec![Dim::Unknown; 3];
+        check::meet_shape("x", rules::tensor(inputs, 0)?.shape.as_ref(), &mut x)?;
+        let mut w = [x[1].clone(), Dim::Size(1), Dim::Unknown];
+        check::meet_shape("w", rules::tensor(inputs, 1)?.shape.as_ref(), &mut w)?;
+        let [channels, _, kernel] = w;
+        check::meet_shape("bias", inputs.shape(2), &mut [channels.clone()])?;
+        let mut state = vec![x[0].clone(), channels.clone(), &kernel - 1];
+        check::meet_shape("past state", inputs.shape(3), &mut state)?;
+        x[0] = state[0].clone();
+        x[1] = channels;
+        Ok([x, state]
+            .map(|dims| rules::fact(dtype, Some(Shape(dims))))
+            .into())
+    }
+}

@@ -1,0 +1,208 @@
+//! Larger or smaller along axes: `Expand`, `Tile`, `Pad`.
+
+use super::rules::{
+    axes_in, axis_in, broadcast, expect_index, expect_rank_limit, fact, onnx, required, same_dtype,
+    scalar, target_dims, tensor, vector_len, with_value,
+};
+use super::{Attrs, Inputs, Op, OpDef};
+use crate::error::{Error, Result};
+use crate::tensor::{Dim, Fact, MAX_VALUE_ELEMENTS, Shape};
+
+pub const DEFS: &[OpDef] = &[
+    onnx(
+        "Expand",
+        |_, _| Ok(Box::new(Expand)),
+        &[
+            "input x: f32[3, 1]\n const s: i64[3] = [2, 1, 6]\n y = Expand(x, s)\n output y: f32[2, 3, 6]",
+            "input x: f32[1, 4]\n input v: f32[n, 7]\n s = Shape(v) {end = 1}\n const one: i64[1] = [1]\n t = Concat(s, one) {axis = 0}\n y = Expand(x, t)\n output y: f32[n, 4]",
+            "input x: f32[3]\n input s: i64[2]\n y = Expand(x, s)\n output y: f32[?, 3]",
+            "const x: i64[] = [7]\n const s: i64[1] = [2]\n e = Expand(x, s)\n y = ConstantOfShape(e)\n output y: f32[7, 7]",
+        ],
+    ),
+    onnx(
+        "Pad",
+        parse_pad,
+        &[
+            "input x: f32[n, 3]\n const pads: i64[4] = [0, 1, 2, -1]\n y = Pad(x, pads)\n output y: f32[(n + 2), 3]",
+            "input x: f32[n, 3, 4]\n const pads: i64[2] = [1, 1]\n const axes: i64[1] = [-1]\n y = Pad(x, pads, _, axes)\n output y: f32[n, 3, 6]",
+            "opset 2\n input x: f32[2]\n y = Pad(x) {pads = [3, 4]}\n output y: f32[9]",
+            "opset 1\n input x: f32[2]\n y = Pad(x) {paddings = [0, 1], mode = \"edge\"}\n output y: f32[3]",
+            "input x: f32[2, 3]\n input pads: i64[4]\n y = Pad(x, pads)\n output y: f32[?, ?]",
+        ],
+    ),
+    onnx(
+        "Tile",
+        parse_tile,
+        &[
+            "input x: f32[n, 3]\n const r: i64[2] = [2, 4]\n y = Tile(x, r)\n output y: f32[(n * 2), 12]",
+            "input x: f32[n, 3]\n input r: i64[2]\n y = Tile(x, r)\n output y: f32[?, ?]",
+            "opset 5\n input x: f32[n, 3]\n const t: i64[] = [2]\n const a: i64[] = [1]\n y = Tile(x, t, a)\n output y: f32[n, 6]",
+        ],
+    ),
+];
+
+struct Expand;
+
+impl Op for Expand {
+    /// x and the target broadcast, so a target of 1 keeps the size of x.
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let x = tensor(inputs, 0)?;
+        tensor(inputs, 1)?;
+        let target = target_dims(inputs, 1)?;
+        let (Some(shape), Some(target)) = (&x.shape, target) else {
+            return Ok(vec![fact(x.dtype, None)]);
+        };
+        expect_sizes(&target)?;
+        let expanded = broadcast(shape, &Shape(target))?;
+        let value = x.value.as_ref().and_then(|elements| {
+            let n_elements = expanded.elements().size()?;
+            match &elements[..] {
+                [one] if n_elements <= MAX_VALUE_ELEMENTS => Some(vec![one.clone(); n_elements]),
+                elements => (elements.len() == n_elements).then(|| elements.to_vec()),
+            }
+        });
+        Ok(vec![with_value(fact(x.dtype, Some(expanded)), value)])
+    }
+}
+
+/// Refuses negative numbers among sizes.
+fn expect_sizes(dims: &[Dim]) -> Result<()> {
+    match dims
+        .iter()
+        .find(|dim| matches!(dim, Dim::Size(n) if *n < 0))
+    {
+        Some(dim) => Err(Error::shape("", format!("{dim} is no size"))),
+        None => Ok(()),
+    }
+}
+
+/// Repeats along every axis; before version 6 along one.
+struct Tile {
+    one_axis: bool,
+}
+
+fn parse_tile(_: &Attrs, version: i64) -> Result<Box<dyn Op>> {
+    let one_axis = version < 6;
+    Ok(Box::new(Tile { one_axis }))
+}
+
+impl Op for Tile {
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let x = tensor(inputs, 0)?;
+        tensor(inputs, 1)?;
+        let Some(shape) = &x.shape else {
+            let rank = if self.one_axis {
+                None
+            } else {
+                vector_len(inputs, 1)?
+            };
+            let rank = rank.map(expect_rank_limit).transpose()?;
+            return Ok(vec![fact(x.dtype, rank.map(Shape::unknown))]);
+        };
+        let mut dims = shape.0.clone();
+        if self.one_axis {
+            let times = scalar(inputs, 1)?.unwrap_or(Dim::Unknown);
+            expect_sizes(std::slice::from_ref(&times))?;
+            match scalar(inputs, 2)?.as_ref().and_then(Dim::value) {
+                Some(axis) => {
+                    let axis = axis_in(dims.len(), axis)?;
+                    dims[axis] = &dims[axis] * &times;
+                }
+                None => dims.fill(Dim::Unknown),
+            }
+            return Ok(vec![fact(x.dtype, Some(Shape(dims)))]);
+        }
+        match target_dims(inputs, 1)? {
+            None => dims.fill(Dim::Unknown),
+            Some(repeats) if repeats.len() != dims.len() => {
+                let why = format!("{} repeats for {shape}", repeats.len());
+                return Err(Error::shape("", why));
+            }
+            Some(repeats) => {
+                expect_sizes(&repeats)?;
+                dims = dims
+                    .iter()
+                    .zip(&repeats)
+                    .map(|(dim, times)| dim * times)
+                    .collect();
+            }
+        }
+        let y = fact(x.dtype, Some(Shape(dims)));
+        let value = x.value.as_ref().and_then(|elements| match &elements[..] {
+            [one] => {
+                let n_elements = y.shape.as_ref()?.elements().size()?;
+                (n_elements <= MAX_VALUE_ELEMENTS).then(|| vec![one.clone(); n_elements])
+            }
+            _ => None,
+        });
+        Ok(vec![with_value(y, value)])
+    }
+}
+
+/// Pads are `[begin of axis 0, begin of axis 1, .., end of axis 0, ..]`; negative ones crop.
+struct Pad {
+    /// The pads where they are an attribute, before version 11.
+    pads: Option<Vec<i64>>,
+}
+
+fn parse_pad(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
+    let name = if version < 2 { "paddings" } else { "pads" };
+    let pads = if version < 11 {
+        Some(required(attrs.ints(name), name)?.to_vec())
+    } else {
+        None
+    };
+    Ok(Box::new(Pad { pads }))
+}
+
+impl Op for Pad {
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let x = tensor(inputs, 0)?;
+        if self.pads.is_none() {
+            inputs.need(1)?;
+            same_dtype(inputs, [0, 2])?;
+        }
+        let Some(shape) = &x.shape else {
+            return Ok(vec![fact(x.dtype, None)]);
+        };
+        let rank = expect_rank_limit(shape.rank())?;
+        let axes = match inputs.get(3) {
+            _ if self.pads.is_some() => Some((0..rank).collect()),
+            None => Some((0..rank).collect()),
+            Some(_) => {
+                expect_index(inputs, 3)?;
+                inputs
+                    .ints(3)
+                    .map(|axes| axes_in(rank, &axes))
+                    .transpose()?
+            }
+        };
+        let Some(axes) = axes else {
+            return Ok(vec![fact(x.dtype, Some(Shape::unknown(rank)))]);
+        };
+        let pads = match &self.pads {
+            Some(pads) => Some(pads.iter().copied().map(Dim::Size).collect()),
+            None => inputs.dims(1),
+        };
+        let n_pads = pads.as_ref().map(Vec::len);
+        let n_pads = n_pads.or(inputs.shape(1).and_then(|shape| shape.elements().size()));
+        if let Some(n_pads) = n_pads
+            && n_pads != 2 * axes.len()
+        {
+            let why = format!("{n_pads} pads for {} axes of {shape}", axes.len());
+            return Err(Error::shape("", why));
+        }
+        let mut dims = shape.0.clone();
+        for (idx, &axis) in axes.iter().enumerate() {
+            dims[axis] = match &pads {
+                Some(pads) => &(&dims[axis] + &pads[idx]) + &pads[idx + axes.len()],
+                None => Dim::Unknown,
+            };
+            if matches!(dims[axis], Dim::Size(n) if n < 0) {
+                let why = format!("the pads leave a size of {} on axis {axis}", dims[axis]);
+                return Err(Error::shape("", why));
+            }
+        }
+        Ok(vec![fact(x.dtype, Some(Shape(dims)))])
+    }
+}

@@ -1,0 +1,207 @@
+//! Elements in another order: `Transpose`, `DepthToSpace`, `SpaceToDepth`, `ReverseSequence`, and
+//! `Trilu`, which keeps one triangle of each matrix.
+
+use super::rules::{
+    axes_in, axis_in, expect_rank, fact, onnx, required, scalar, tensor, unify, with_value,
+};
+use super::{Attrs, Inputs, Op, OpDef};
+use crate::error::{Error, Result};
+use crate::tensor::{Dim, Fact, Shape};
+
+pub const DEFS: &[OpDef] = &[
+    onnx(
+        "DepthToSpace",
+        parse_depth_to_space,
+        &[
+            "input x: f32[n, 12, h, 3]\n y = DepthToSpace(x) {blocksize = 2}\n output y: f32[n, 3, (h * 2), 6]",
+            "opset 1\n input x: f32[1, 4, 1, 1]\n y = DepthToSpace(x) {blocksize = 2}\n output y: f32[1, 1, 2, 2]",
+        ],
+    ),
+    onnx(
+        "ReverseSequence",
+        parse_reverse_sequence,
+        &[
+            "input x: f32[t, b, 4]\n input lens: i64[b]\n y = ReverseSequence(x, lens)\n output y: f32[t, b, 4]",
+            "input x: f32[2, 5]\n input lens: i64[2]\n y = ReverseSequence(x, lens) {batch_axis = 0, time_axis = 1}\n output y: f32[2, 5]",
+        ],
+    ),
+    onnx(
+        "SpaceToDepth",
+        parse_space_to_depth,
+        &[
+            "input x: f32[n, 3, (h * 2), 6]\n y = SpaceToDepth(x) {blocksize = 2}\n output y: f32[n, 12, h, 3]",
+            "input x: f32[1, c, 4, 4]\n y = SpaceToDepth(x) {blocksize = 4}\n output y: f32[1, (c * 16), 1, 1]",
+        ],
+    ),
+    onnx(
+        "Transpose",
+        parse_transpose,
+        &[
+            "input x: f32[n, 3, 4]\n y = Transpose(x)\n output y: f32[4, 3, n]",
+            "input x: str[2, n]\n y = Transpose(x) {perm = [1, 0]}\n output y: str[n, 2]",
+            "input x: f32\n y = Transpose(x) {perm = [1, 0]}\n output y: f32[?, ?]",
+        ],
+    ),
+    onnx(
+        "Trilu",
+        |_, _| Ok(Box::new(Trilu)),
+        &[
+            "input x: f32[n, 3, 4]\n const k: i64[] = [1]\n y = Trilu(x, k) {upper = 0}\n output y: f32[n, 3, 4]",
+            "input x: bool[0, 2]\n y = Trilu(x)\n output y: bool[0, 2]",
+        ],
+    ),
+];
+
+struct Transpose {
+    perm: Option<Vec<i64>>,
+}
+
+fn parse_transpose(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let perm = attrs.ints("perm").map(<[i64]>::to_vec);
+    Ok(Box::new(Transpose { perm }))
+}
+
+impl Op for Transpose {
+    /// Output axis i is input axis `perm[i]`; without `perm` the axes are reversed.
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let x = tensor(inputs, 0)?;
+        let perm = match &self.perm {
+            Some(perm) => Some(axes_in(perm.len(), perm)?),
+            None => None,
+        };
+        let shape = match (&x.shape, perm) {
+            (Some(shape), Some(perm)) if perm.len() != shape.rank() => {
+                let why = format!("perm has {} axes, the input is {shape}", perm.len());
+                return Err(Error::shape("", why));
+            }
+            (Some(shape), Some(perm)) => {
+                Some(perm.iter().map(|&axis| shape[axis].clone()).collect())
+            }
+            (Some(shape), None) => Some(shape.iter().rev().cloned().collect()),
+            (None, Some(perm)) => Some(Shape::unknown(perm.len())),
+            (None, None) => None,
+        };
+        Ok(vec![with_value(fact(x.dtype, shape), x.value.clone())])
+    }
+}
+
+struct DepthToSpace {
+    blocksize: i64,
+}
+
+/// A block that squared still is a number.
+fn blocksize(attrs: &Attrs) -> Result<i64> {
+    let blocksize = required(attrs.int("blocksize"), "blocksize")?;
+    if !(1..=i64::from(u16::MAX)).contains(&blocksize) {
+        let why = format!("attribute blocksize is {blocksize}, expected 1 to 65535");
+        return Err(Error::parse("", why));
+    }
+    Ok(blocksize)
+}
+
+fn parse_depth_to_space(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let blocksize = blocksize(attrs)?;
+    Ok(Box::new(DepthToSpace { blocksize }))
+}
+
+/// # Errors
+/// `SHAPE_MISMATCH` when the division leaves a rest.
+fn divide(dim: &Dim, divisor: i64, what: &str) -> Result<Dim> {
+    match dim {
+        Dim::Size(n) if n % divisor != 0 => {
+            let why = format!("{what} {n} is no multiple of {divisor}");
+            Err(Error::shape("", why))
+        }
+        _ => Ok(dim.floor_div(&Dim::Size(divisor))),
+    }
+}
+
+impl Op for DepthToSpace {
+    /// x: [n, c, h, w] -> [n, c / b^2, h * b, w * b]
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let x = tensor(inputs, 0)?;
+        expect_rank(inputs, 0, 4)?;
+        let block = self.blocksize;
+        let shape = match x.shape.as_ref().map(|shape| &shape.0[..]) {
+            Some([n, c, h, w]) => {
+                let depth = divide(c, block * block, "depth")?;
+                Shape(vec![n.clone(), depth, h * block, w * block])
+            }
+            _ => Shape::unknown(4),
+        };
+        Ok(vec![fact(x.dtype, Some(shape))])
+    }
+}
+
+struct SpaceToDepth {
+    blocksize: i64,
+}
+
+fn parse_space_to_depth(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let blocksize = blocksize(attrs)?;
+    Ok(Box::new(SpaceToDepth { blocksize }))
+}
+
+impl Op for SpaceToDepth {
+    /// x: [n, c, h, w] -> [n, c * b^2, h / b, w / b]
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let x = tensor(inputs, 0)?;
+        expect_rank(inputs, 0, 4)?;
+        let block = self.blocksize;
+        let shape = match x.shape.as_ref().map(|shape| &shape.0[..]) {
+            Some([n, c, h, w]) => {
+                let (h, w) = (divide(h, block, "height")?, divide(w, block, "width")?);
+                Shape(vec![n.clone(), c * (block * block), h, w])
+            }
+            _ => Shape::unknown(4),
+        };
+        Ok(vec![fact(x.dtype, Some(shape))])
+    }
+}
+
+struct ReverseSequence {
+    batch_axis: i64,
+    time_axis: i64,
+}
+
+fn parse_reverse_sequence(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    Ok(Box::new(ReverseSequence {
+        batch_axis: attrs.int("batch_axis").unwrap_or(1),
+        time_axis: attrs.int("time_axis").unwrap_or(0),
+    }))
+}
+
+impl Op for ReverseSequence {
+    /// x: any shape, lens: [batch] -> the shape of x.
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let (x, lens) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
+        expect_rank(inputs, 1, 1)?;
+        if let Some(shape) = &x.shape {
+            let axes = [self.batch_axis, self.time_axis];
+            let batch_axis = axes_in(shape.rank(), &axes)?[0];
+            if let Some(lens) = &lens.shape
+                && unify(&shape[batch_axis], &lens[0]).is_none()
+            {
+                let why = format!("{} lengths for a batch of {}", lens[0], shape[batch_axis]);
+                return Err(Error::shape("", why));
+            }
+        }
+        Ok(vec![fact(x.dtype, x.shape.clone())])
+    }
+}
+
+struct Trilu;
+
+impl Op for Trilu {
+    /// x: [.., rows, cols], k: one element -> the shape of x.
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
+        let x = tensor(inputs, 0)?;
+        if inputs.get(1).is_some() {
+            scalar(inputs, 1)?;
+        }
+        if let Some(shape) = &x.shape {
+            axis_in(shape.rank(), -2)?;
+        }
+        Ok(vec![fact(x.dtype, x.shape.clone())])
+    }
+}

@@ -1,0 +1,206 @@
+//! Operators: for each its attributes and its rule for shapes and types.
+//!
+//! One family per file and one line in [`OPS`]. A rule sees facts only, never a graph: it is the
+//! one home of what an operator accepts.
+
+mod attention;
+mod attention_fused;
+mod attrs;
+mod axis;
+mod binary;
+mod boxes;
+mod cast;
+mod check;
+mod concat;
+mod conv;
+mod conv_transpose;
+mod det;
+mod einsum;
+mod elementwise;
+mod expand;
+mod gather;
+mod gemm;
+mod generate;
+mod image;
+mod layout;
+mod loss;
+mod matmul;
+mod norm;
+mod norm_plain;
+mod pool;
+mod qlinear;
+mod quantize;
+mod random;
+mod reduce;
+mod reshape;
+mod resize;
+mod rnn;
+mod rules;
+mod scatter;
+mod sequence;
+mod shape;
+mod signal;
+mod slice;
+mod softmax;
+mod string;
+mod window;
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Dim, Fact, Shape, Tensor};
+
+pub use attrs::{Attr, Attrs};
+
+/// The name of an operator. The default domain is the empty string.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OpName {
+    pub domain: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl OpName {
+    pub fn onnx(name: &str) -> OpName {
+        OpName::new("", name)
+    }
+
+    /// `ai.onnx` is the default domain's other name.
+    pub fn new(domain: &str, name: &str) -> OpName {
+        OpName {
+            domain: if domain == "ai.onnx" { "" } else { domain }.into(),
+            name: name.into(),
+        }
+    }
+
+    /// True for this operator of the default domain.
+    pub fn is(&self, name: &str) -> bool {
+        self.domain.is_empty() && &*self.name == name
+    }
+}
+
+impl std::fmt::Display for OpName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.domain.is_empty() {
+            write!(f, "{}::", self.domain)?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// An operator as the registry knows it.
+pub struct OpDef {
+    /// `""` for ONNX's own.
+    pub domain: &'static str,
+    pub name: &'static str,
+    /// Reads the attributes of one node under a version of the operator's domain.
+    pub parse: fn(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>>,
+    /// Graphs in text form, whose outputs declare what inference must find.
+    pub cases: &'static [&'static str],
+}
+
+/// One node's operator with its attributes.
+pub trait Op {
+    /// The facts of the outputs, one for each that the operator makes; what cannot be known stays
+    /// unknown in the fact.
+    ///
+    /// # Errors
+    /// `SHAPE_MISMATCH` or `DTYPE_MISMATCH` when the inputs can never be right.
+    fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>>;
+}
+
+/// What a rule may know of its node's inputs.
+pub struct Inputs<'a> {
+    /// `None` where an optional input is left out.
+    pub facts: &'a [Option<&'a Fact>],
+    /// The tensors of constant inputs.
+    pub constants: &'a [Option<&'a Tensor>],
+    /// How many outputs the node names, for operators with a varying number.
+    pub n_outputs: usize,
+}
+
+impl<'a> Inputs<'a> {
+    /// The fact of an input, if the node has it.
+    pub fn get(&self, idx: usize) -> Option<&'a Fact> {
+        self.facts.get(idx).copied().flatten()
+    }
+
+    /// # Errors
+    /// `SHAPE_MISMATCH` when a required input is left out.
+    pub fn need(&self, idx: usize) -> Result<&'a Fact> {
+        let missing = || Error::shape("", format!("input {idx} is missing"));
+        self.get(idx).ok_or_else(missing)
+    }
+
+    pub fn dtype(&self, idx: usize) -> Option<DType> {
+        self.get(idx)?.dtype
+    }
+
+    pub fn shape(&self, idx: usize) -> Option<&'a Shape> {
+        self.get(idx)?.shape.as_ref()
+    }
+
+    pub fn constant(&self, idx: usize) -> Option<&'a Tensor> {
+        self.constants.get(idx).copied().flatten()
+    }
+
+    /// The elements of an integer input, from a constant or from shape arithmetic.
+    pub fn dims(&self, idx: usize) -> Option<Vec<Dim>> {
+        if let Some(value) = &self.get(idx)?.value {
+            return Some(value.clone());
+        }
+        let elements = self.constant(idx)?.to_i64s()?;
+        Some(elements.into_iter().map(Dim::Size).collect())
+    }
+
+    /// The elements of an integer input when all are numbers.
+    pub fn ints(&self, idx: usize) -> Option<Vec<i64>> {
+        self.dims(idx)?.iter().map(Dim::value).collect()
+    }
+}
+
+/// Every operator, one line per family.
+pub const OPS: &[&[OpDef]] = &[
+    attention::DEFS,
+    attention_fused::DEFS,
+    axis::DEFS,
+    binary::DEFS,
+    boxes::DEFS,
+    cast::DEFS,
+    concat::DEFS,
+    conv::DEFS,
+    conv_transpose::DEFS,
+    det::DEFS,
+    einsum::DEFS,
+    elementwise::DEFS,
+    expand::DEFS,
+    gather::DEFS,
+    gemm::DEFS,
+    generate::DEFS,
+    image::DEFS,
+    layout::DEFS,
+    loss::DEFS,
+    matmul::DEFS,
+    norm::DEFS,
+    norm_plain::DEFS,
+    pool::DEFS,
+    qlinear::DEFS,
+    quantize::DEFS,
+    random::DEFS,
+    reduce::DEFS,
+    reshape::DEFS,
+    resize::DEFS,
+    rnn::DEFS,
+    scatter::DEFS,
+    sequence::DEFS,
+    shape::DEFS,
+    signal::DEFS,
+    slice::DEFS,
+    softmax::DEFS,
+    string::DEFS,
+];
+
+/// The definition of an operator, if the engine has it.
+pub fn find(op: &OpName) -> Option<&'static OpDef> {
+    let mut defs = OPS.iter().copied().flatten();
+    defs.find(|def| def.domain == &*op.domain && def.name == &*op.name)
+}

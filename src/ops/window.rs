@@ -1,0 +1,160 @@
+//! Windows that slide over the spatial axes: kernel, strides, dilations and padding, as
+//! convolutions and pools share them.
+
+use super::{Attrs, check};
+use crate::error::{Error, Result};
+use crate::tensor::Dim;
+
+pub(super) struct Window {
+    /// Empty where the weights decide.
+    kernel: Vec<i64>,
+    /// Empty for ones, as are the dilations.
+    strides: Vec<i64>,
+    dilations: Vec<i64>,
+    padding: Padding,
+    /// Rounds the number of windows up.
+    ceil: bool,
+}
+
+pub(super) enum Padding {
+    /// All begins, then all ends; empty for none.
+    Explicit(Vec<i64>),
+    /// As many windows as strides fit the input; what is left over is at the end.
+    SameUpper,
+    /// The same with what is left over at the beginning.
+    SameLower,
+}
+
+impl Window {
+    /// Reads `kernel_shape`, `strides`, `dilations`, `pads`, `auto_pad` and `ceil_mode`.
+    ///
+    /// # Errors
+    /// `MODEL_PARSE` when a size is not positive or a pad is negative.
+    pub fn parse(attrs: &Attrs) -> Result<Window> {
+        let padding = match attrs.str("auto_pad") {
+            None | Some("NOTSET" | "") => Padding::Explicit(check::counts(attrs, "pads", 0)?),
+            Some("SAME_UPPER") => Padding::SameUpper,
+            Some("SAME_LOWER") => Padding::SameLower,
+            Some("VALID") => Padding::Explicit(Vec::new()),
+            Some(other) => {
+                return Err(Error::parse("", format!("auto_pad is {other:?}")));
+            }
+        };
+        Ok(Window {
+            kernel: check::counts(attrs, "kernel_shape", 1)?,
+            strides: check::counts(attrs, "strides", 1)?,
+            dilations: check::counts(attrs, "dilations", 1)?,
+            padding,
+            ceil: check::flag(attrs, "ceil_mode"),
+        })
+    }
+
+    /// The window without what the operator's version does not know.
+    pub fn with(mut self, dilations: bool, ceil_mode: bool) -> Window {
+        if !dilations {
+            self.dilations.clear();
+        }
+        self.ceil &= ceil_mode;
+        self
+    }
+
+    pub fn padding(&self) -> &Padding {
+        &self.padding
+    }
+
+    /// How many spatial axes the kernel has, where the attribute gives it.
+    pub fn kernel_rank(&self) -> Option<usize> {
+        Some(self.kernel.len()).filter(|&rank| rank > 0)
+    }
+
+    /// The size of the kernel along an axis, from the attribute.
+    pub fn kernel(&self, axis: usize) -> Dim {
+        self.kernel
+            .get(axis)
+            .map_or(Dim::Unknown, |&size| Dim::Size(size))
+    }
+
+    pub fn stride(&self, axis: usize) -> i64 {
+        self.strides.get(axis).copied().unwrap_or(1)
+    }
+
+    fn dilation(&self, axis: usize) -> i64 {
+        self.dilations.get(axis).copied().unwrap_or(1)
+    }
+
+    /// Explicit pads before and after an axis.
+    pub fn pads(&self, axis: usize) -> (i64, i64) {
+        match &self.padding {
+            Padding::Explicit(pads) => {
+                let pad = |idx| pads.get(idx).copied().unwrap_or(0);
+                (pad(axis), pad(axis + pads.len() / 2))
+            }
+            _ => (0, 0),
+        }
+    }
+
+    /// # Errors
+    /// `SHAPE_MISMATCH` when an attribute is not for this number of spatial axes.
+    pub fn check_rank(&self, n_spatial: usize) -> Result<()> {
+        let pads = match &self.padding {
+            Padding::Explicit(pads) => pads.as_slice(),
+            _ => &[],
+        };
+        let lists = [
+            ("kernel_shape", self.kernel.as_slice(), n_spatial),
+            ("strides", &self.strides, n_spatial),
+            ("dilations", &self.dilations, n_spatial),
+            ("pads", pads, 2 * n_spatial),
+        ];
+        for (name, list, expected) in lists {
+            if !list.is_empty() && list.len() != expected {
+                let why = format!("{name} {list:?} is not for {n_spatial} spatial axes");
+                return Err(Error::shape("", why));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many input elements a window spans, holes included.
+    ///
+    /// # Errors
+    /// `SHAPE_MISMATCH` when the kernel is empty.
+    pub fn extent(&self, axis: usize, kernel: &Dim) -> Result<Dim> {
+        if kernel.value().is_some_and(|size| size < 1) {
+            return Err(Error::shape(
+                "",
+                format!("kernel is {kernel} along axis {axis}"),
+            ));
+        }
+        Ok(&(&(kernel - 1) * self.dilation(axis)) + 1)
+    }
+
+    /// How many windows there are along a spatial axis of size `x`.
+    ///
+    /// # Errors
+    /// `SHAPE_MISMATCH` when not even one fits.
+    pub fn outputs(&self, axis: usize, x: &Dim, kernel: &Dim) -> Result<Dim> {
+        let extent = self.extent(axis, kernel)?;
+        let stride = Dim::Size(self.stride(axis));
+        if matches!(self.padding, Padding::SameUpper | Padding::SameLower) {
+            return Ok(x.ceil_div(&stride));
+        }
+        let (before, after) = self.pads(axis);
+        let outputs = if self.ceil {
+            // The last window may hang over the end, but must start before it: so there are at
+            // most as many windows as strides fit into the input and the padding before it.
+            let overhang = &(&Dim::Size(after) - &extent) + &stride;
+            (&(x + before) + &overhang.min(&Dim::Size(0))).ceil_div(&stride)
+        } else {
+            let slack = &(x + (before + after)) - &extent;
+            &slack.floor_div(&stride) + 1
+        };
+        if outputs.value().is_some_and(|outputs| outputs < 1) {
+            let why = format!(
+                "a window over {extent} does not fit spatial axis {axis} of {x} with pads {before} and {after}"
+            );
+            return Err(Error::shape("", why));
+        }
+        Ok(outputs)
+    }
+}

@@ -1,0 +1,203 @@
+//! `engine.wasm`: sessions and what they say of themselves.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use js_sys::{Array, Map, Object, Uint8Array};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use super::convert::{error_to_js, set, sizes_from_js, tensors_from_js, tensors_to_js};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Graph, text};
+use crate::model::onnx::{MapExternal, external_locations, read};
+use crate::session::{Adapter, Options, Plan, Port, Provider, Session};
+use crate::tensor::{DType, Dim};
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct JsOptions {
+    execution_providers: Option<Vec<String>>,
+    strict: bool,
+    adapter: JsAdapter,
+    free_dimension_overrides: BTreeMap<String, i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JsAdapter {
+    present: bool,
+    software: bool,
+    description: String,
+}
+
+#[derive(Serialize)]
+struct JsPlacement {
+    node: String,
+    op: String,
+    backend: &'static str,
+    reason: String,
+}
+
+/// Where a model's external data is: relative locations, checked against leaving the folder.
+#[wasm_bindgen(js_name = externalDataLocations)]
+pub fn external_data_locations(model: &[u8]) -> Result<Vec<String>, JsValue> {
+    external_locations(model).map_err(error_to_js)
+}
+
+/// A model ready to run on `cpu`, and planned for the other backends.
+#[wasm_bindgen]
+pub struct EngineSession {
+    session: Session,
+}
+
+#[wasm_bindgen]
+impl EngineSession {
+    /// `external` maps locations to the bytes of external data.
+    pub fn create(
+        model: Uint8Array,
+        external: &Map,
+        options: JsValue,
+    ) -> Result<EngineSession, JsValue> {
+        let created = read_graph(&model, external).and_then(|graph| {
+            let options = options_from_js(options)?;
+            Session::create(graph, &options)
+        });
+        Ok(EngineSession {
+            session: created.map_err(error_to_js)?,
+        })
+    }
+
+    #[wasm_bindgen(getter)]
+    pub fn inputs(&self) -> Array {
+        self.session.inputs().iter().map(port_to_js).collect()
+    }
+
+    #[wasm_bindgen(getter)]
+    pub fn outputs(&self) -> Array {
+        self.session.outputs().iter().map(port_to_js).collect()
+    }
+
+    /// Where inputs of these sizes run: `{ backend, model? }`, with the prepared model for `wonnx`.
+    pub fn plan(&self, input_dims: &Object) -> Result<JsValue, JsValue> {
+        let mut sizes = HashMap::new();
+        for entry in Object::entries(input_dims).iter() {
+            let entry = Array::from(&entry);
+            let name = entry.get(0).as_string().unwrap_or_default();
+            let Some(dims) = sizes_from_js(&Array::from(&entry.get(1))) else {
+                let error = Error::new(ErrorKind::InvalidInput, name, "a size is no size");
+                return Err(error_to_js(error));
+            };
+            sizes.insert(name, dims);
+        }
+        let plan = Object::new();
+        match self.session.plan(&sizes).map_err(error_to_js)? {
+            Plan::Cpu => set(&plan, "backend", &Provider::Cpu.name().into()),
+            Plan::Wonnx { model } => {
+                set(&plan, "backend", &Provider::Wonnx.name().into());
+                set(&plan, "model", &Uint8Array::from(&model[..]));
+            }
+        }
+        Ok(plan.into())
+    }
+
+    pub fn placement(&self) -> Result<JsValue, JsValue> {
+        let rows = self.session.placement().into_iter().map(|row| JsPlacement {
+            node: row.node,
+            op: row.op,
+            backend: row.provider.name(),
+            reason: row.reason,
+        });
+        Ok(serde_wasm_bindgen::to_value(&rows.collect::<Vec<_>>())?)
+    }
+
+    /// Throws what [`EngineSession::run`] would throw for these names, types and shapes, and
+    /// gives the feeds in the shapes that the model declares.
+    #[wasm_bindgen(js_name = checkFeeds)]
+    pub fn check_feeds(&self, feeds: &JsValue) -> Result<JsValue, JsValue> {
+        let feeds = tensors_from_js(feeds).and_then(|feeds| self.session.check_feeds(feeds));
+        let feeds = feeds.map_err(error_to_js)?;
+        Ok(tensors_to_js(feeds.iter().map(|(name, tensor)| (name.as_str(), tensor))))
+    }
+
+    /// Runs on `cpu`.
+    pub fn run(&self, feeds: &JsValue, fetches: Vec<String>) -> Result<JsValue, JsValue> {
+        let names: Vec<&str> = fetches.iter().map(String::as_str).collect();
+        let outputs = tensors_from_js(feeds).and_then(|feeds| self.session.run(feeds, &names));
+        let outputs = outputs.map_err(error_to_js)?;
+        Ok(tensors_to_js(names.into_iter().zip(&outputs)))
+    }
+}
+
+/// The graph of a model as text, large constants cut short: as read (`model`), with inferred
+/// shapes and types (`graph`), or prepared (`passes`).
+#[wasm_bindgen(js_name = modelText)]
+pub fn model_text(
+    model: Uint8Array,
+    external: &Map,
+    options: JsValue,
+    stage: &str,
+) -> Result<String, JsValue> {
+    let text = read_graph(&model, external).and_then(|mut graph| {
+        let options = options_from_js(options)?;
+        crate::session::advance(&mut graph, &options, stage)?;
+        Ok(text::print_short(&graph))
+    });
+    text.map_err(error_to_js)
+}
+
+fn read_graph(model: &Uint8Array, external: &Map) -> Result<Graph> {
+    let mut files = HashMap::new();
+    for entry in external.entries() {
+        let entry = Array::from(&entry.unwrap_or(JsValue::UNDEFINED));
+        let name = entry.get(0).as_string().unwrap_or_default();
+        let Ok(bytes) = entry.get(1).dyn_into::<Uint8Array>() else {
+            let why = "external data is no Uint8Array";
+            return Err(Error::new(ErrorKind::InvalidInput, name, why));
+        };
+        files.insert(name, Bytes::from(bytes.to_vec()));
+    }
+    let model = read(Bytes::from(model.to_vec()), &MapExternal::from(files))?;
+    Ok(model.graph)
+}
+
+fn options_from_js(options: JsValue) -> Result<Options> {
+    let wrong = |why: String| Error::new(ErrorKind::InvalidInput, "options", why);
+    let options: JsOptions = if options.is_undefined() || options.is_null() {
+        JsOptions::default()
+    } else {
+        serde_wasm_bindgen::from_value(options).map_err(|error| wrong(error.to_string()))?
+    };
+    let provider = |name: &String| {
+        let unknown = || wrong(format!("{name:?} is no execution provider; there are wonnx and cpu"));
+        Provider::from_name(name).ok_or_else(unknown)
+    };
+    let providers = options.execution_providers.as_ref();
+    let providers = providers.map(|names| names.iter().map(provider).collect::<Result<Vec<_>>>());
+    Ok(Options {
+        providers: providers.transpose()?,
+        strict: options.strict,
+        adapter: Adapter {
+            present: options.adapter.present,
+            software: options.adapter.software,
+            description: options.adapter.description,
+        },
+        free_dimensions: options.free_dimension_overrides,
+    })
+}
+
+/// `{ name, type, shape }`; symbolic dimensions are strings.
+fn port_to_js(port: &Port) -> JsValue {
+    let object = Object::new();
+    let dim = |dim: &Dim| match dim {
+        Dim::Size(size) => JsValue::from(*size as f64),
+        Dim::Symbol(name) => JsValue::from(&**name),
+        other => JsValue::from(other.to_string()),
+    };
+    let dims = port.shape.iter().flat_map(|shape| shape.iter());
+    let shape: Array = dims.map(dim).collect();
+    set(&object, "name", &port.name.as_str().into());
+    set(&object, "type", &port.dtype.map_or("unknown", DType::long_name).into());
+    set(&object, "shape", &shape);
+    object.into()
+}

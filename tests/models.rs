@@ -1,0 +1,112 @@
+//! Real models against their reference outputs, natively: `|got - want| <= atol + rtol * |want|`.
+//!
+//! Models that the repository does not carry are in `target/models` once `pkg-scripts/fetch-models`
+//! has run, or in `../shared/models`; what is on neither place is skipped and counted.
+
+mod suite;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use sentinel_inference::error::{Error, Result};
+use sentinel_inference::model::npz::read_npz;
+use sentinel_inference::model::onnx::{FolderExternal, read};
+use sentinel_inference::session::{Options, Provider, Session};
+use sentinel_inference::tensor::Tensor;
+
+struct Model {
+    name: String,
+    path: PathBuf,
+    inputs: Vec<(String, Tensor)>,
+    outputs: Vec<Reference>,
+}
+
+struct Reference {
+    name: String,
+    tensor: Tensor,
+    rtol: f64,
+    atol: f64,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The models that are here, and the names of those that are not.
+fn models() -> (Vec<Model>, Vec<String>) {
+    let manifest = std::fs::read(root().join("tests/fixtures/manifest.json")).expect("a fixture");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let (mut here, mut missing) = (Vec::new(), Vec::new());
+    for entry in manifest["models"].as_array().expect("a list of models") {
+        let name = entry["name"].as_str().expect("a name");
+        let place = |key: &str| {
+            let path = root().join(entry[key].as_str()?);
+            path.exists().then_some(path)
+        };
+        let (Some(path), Some(io)) = (place("file"), place("io")) else {
+            missing.push(name.to_owned());
+            continue;
+        };
+        here.push(model(name, path, &io, entry));
+    }
+    (here, missing)
+}
+
+fn model(name: &str, path: PathBuf, io: &Path, entry: &serde_json::Value) -> Model {
+    let arrays = read_npz(&std::fs::read(io).expect("the arrays exist")).expect("an npz file");
+    let arrays: HashMap<String, Tensor> = arrays.into_iter().collect();
+    let port = |key: &str, idx: usize, port: &serde_json::Value| {
+        let array = arrays.get(&format!("{key}_{idx}")).expect("an array for each port");
+        (port["name"].as_str().expect("a name").to_owned(), array.clone())
+    };
+    let list = |key: &str| entry[key].as_array().expect("a list of ports").iter().enumerate();
+    let inputs = list("inputs").map(|(idx, json)| port("in", idx, json));
+    let outputs = list("outputs").map(|(idx, json)| {
+        let (name, tensor) = port("out", idx, json);
+        let tolerance = &json["tolerance"];
+        Reference {
+            name,
+            tensor,
+            rtol: tolerance["rtol"].as_f64().expect("a tolerance"),
+            atol: tolerance["atol"].as_f64().expect("a tolerance"),
+        }
+    });
+    Model {
+        name: name.to_owned(),
+        inputs: inputs.collect(),
+        outputs: outputs.collect(),
+        path,
+    }
+}
+
+fn session(model: &Model) -> Result<Session> {
+    let bytes = std::fs::read(&model.path).expect("the model is here");
+    let folder = model.path.parent().expect("a file is in a folder");
+    let graph = read(bytes.into(), &FolderExternal::new(folder))?.graph;
+    let options = Options {
+        providers: Some(vec![Provider::Cpu]),
+        ..Options::default()
+    };
+    Session::create(graph, &options)
+}
+
+fn check(model: &Model) -> std::result::Result<(), String> {
+    let fetches: Vec<&str> = model.outputs.iter().map(|output| output.name.as_str()).collect();
+    let outputs = session(model).and_then(|session| session.run(model.inputs.clone(), &fetches));
+    let outputs = outputs.map_err(|error: Error| format!("{}: {error}", error.kind.code()))?;
+    for (got, want) in outputs.iter().zip(&model.outputs) {
+        if let Some(difference) = suite::difference(got, &want.tensor, want.rtol, want.atol) {
+            return Err(format!("output {}: {difference}", want.name));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn reference_outputs_are_met_on_cpu() {
+    let (models, missing) = models();
+    let results = models.iter().map(|model| (&model.name, check(model)));
+    let failed: Vec<_> = results.filter_map(|(name, result)| Some((name, result.err()?))).collect();
+    println!("{} models checked, {} skipped (not on this machine): {missing:?}", models.len(), missing.len());
+    assert!(failed.is_empty(), "{failed:#?}");
+}

@@ -1,0 +1,122 @@
+// The host with its engine, its wonnx module and its platform replaced: for what the host decides by itself.
+// A fake model is JSON: { inputs, outputs, external?, wonnx?, refuse? }. Each output is the input of the same place;
+// `wonnx` is true when wonnx takes it, or the first sizes for which it does.
+import { rmSync } from "node:fs"
+import { mkdtemp, writeFile } from "node:fs/promises"
+import { createRequire } from "node:module"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+
+const www = fileURLToPath(new URL("../../www/", import.meta.url))
+const esbuild = createRequire(join(www, "package.json"))("esbuild")
+
+const ENGINE = `
+export default async function init() { globalThis.sentinelFake.loads.push("engine") }
+const parse = bytes => JSON.parse(new TextDecoder().decode(bytes))
+const refuse = ([code, message]) => { throw Object.assign(new Error(message), { code }) }
+export const externalDataLocations = bytes => parse(bytes).external ?? []
+export const inspect = parse
+export const EngineSession = { create(bytes, external, options) {
+  const fake = globalThis.sentinelFake
+  const model = parse(bytes)
+  if (model.refuse) refuse(model.refuse)
+  fake.creates.push({ options, external })
+  const mayUseWonnx = options.executionProviders?.[0] === "wonnx" || (!options.executionProviders && options.adapter.present && !options.adapter.software)
+  let backend = model.wonnx === true && mayUseWonnx ? "wonnx" : "cpu"
+  return {
+    inputs: model.inputs, outputs: model.outputs,
+    checkFeeds(feeds) { if (fake.refuseFeeds) refuse(fake.refuseFeeds); return feeds },
+    plan(dims) {
+      fake.plans.push(dims)
+      const takes = model.wonnx === true || model.wonnx?.includes(Object.values(dims)[0][0])
+      backend = takes && mayUseWonnx ? "wonnx" : "cpu"
+      return backend === "wonnx" ? { backend, model: bytes } : { backend }
+    },
+    placement: () => [{ node: "n", op: "Identity", backend, reason: "" }],
+    run(feeds, names) {
+      fake.runs.push("cpu")
+      if (fake.trap) throw new WebAssembly.RuntimeError("unreachable")
+      const values = Object.values(feeds)
+      return Object.fromEntries(model.outputs.map(({ name }, at) => [name, values[at]]).filter(([name]) => names.includes(name)))
+    },
+    free() { fake.freed.push("engine") },
+  }
+} }`
+
+const WONNX = `
+export default async function init() { globalThis.sentinelFake.loads.push("wonnx") }
+export const WonnxSession = { async create(bytes) {
+  const fake = globalThis.sentinelFake
+  if (fake.failWonnx) throw Object.assign(new Error(fake.failWonnx), { code: "DEVICE_LOST" })
+  const model = JSON.parse(new TextDecoder().decode(bytes))
+  let running = 0
+  return {
+    async run(feeds) {
+      fake.runs.push("wonnx")
+      running += 1
+      fake.mostAtOnce = Math.max(fake.mostAtOnce, running)
+      await new Promise(resolve => setImmediate(resolve))
+      running -= 1
+      if (fake.failRun) { fake.failRun = false; throw Object.assign(new Error("gone"), { code: "DEVICE_LOST" }) }
+      const values = Object.values(feeds)
+      return Object.fromEntries(model.outputs.map(({ name }, at) => [name, values[at]]))
+    },
+    free() { fake.freed.push("wonnx") },
+  }
+} }`
+
+const TOOLS = `export default async function init() {}`
+
+const PLATFORM = `
+const fake = () => globalThis.sentinelFake
+export default {
+  debug: undefined,
+  wasm: async () => new Uint8Array(),
+  gpu: async () => fake().adapter ? { requestAdapter: async () => fake().adapter } : { missing: "none here: npm install webgpu" },
+  exposeGpu: async () => {},
+  read: async source => fake().files.get(source),
+  readBeside: async (model, location) => fake().files.get(location),
+}`
+
+const SOURCES = { engine: ENGINE, wonnx: WONNX, tools: TOOLS, platform: PLATFORM }
+
+/**
+ * The host's module, and the record of what its fakes saw; each call gives a fresh pair.
+ * With `nodePlatform` only the WebAssembly modules are fakes.
+ */
+export async function hostWithFakes({ adapter, nodePlatform = false } = {}) {
+  const folder = await mkdtemp(join(tmpdir(), "sentinel-host-"))
+  process.once("exit", () => rmSync(folder, { recursive: true }))
+  await Promise.all(["engine", "wonnx", "tools"].map(name => writeFile(join(folder, `${name}.wasm`), "")))
+  const outfile = join(folder, "host.mjs")
+  await esbuild.build({
+    entryPoints: [join(www, "host/index.ts")],
+    outfile,
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    logLevel: "warning",
+    plugins: [{
+      name: "fakes",
+      setup(build) {
+        const fakeName = path => ({ path, namespace: "fake" })
+        if (!nodePlatform) build.onResolve({ filter: /^#platform$/ }, () => fakeName("platform"))
+        build.onResolve({ filter: /generated\// }, ({ path }) => fakeName(/(\w+)\.js$/.exec(path)[1]))
+        build.onLoad({ filter: /.*/, namespace: "fake" }, ({ path }) => ({ contents: SOURCES[path] }))
+      },
+    }],
+  })
+  const fake = { adapter, loads: [], creates: [], plans: [], runs: [], freed: [], files: new Map(), mostAtOnce: 0 }
+  globalThis.sentinelFake = fake
+  return { host: await import(pathToFileURL(outfile).href), fake }
+}
+
+/** The bytes of a fake model. */
+export function fakeModel(model) {
+  const value = name => ({ name, type: "float32", shape: model.shape ?? [2] })
+  return new TextEncoder().encode(JSON.stringify({ inputs: [value("x")], outputs: [value("y")], ...model }))
+}
+
+export const HARDWARE = { info: { vendor: "acme", architecture: "fast", device: "", description: "Acme 9000" } }
+export const SWIFTSHADER = { info: { vendor: "google", architecture: "swiftshader", device: "", description: "SwiftShader Device" } }

@@ -1,0 +1,114 @@
+import { InferenceSession as CommonSession, registerBackend } from "onnxruntime-common"
+import type { Backend, InferenceSessionHandler } from "onnxruntime-common"
+import type { ProgressListener } from "./download.js"
+import { inFile, SentinelError, toSentinelError } from "./errors.js"
+import { SessionHandler } from "./handler.js"
+import { namedBackends, PROVIDERS, refusal } from "./providers.js"
+import type { Placement } from "./wasm.js"
+
+declare module "onnxruntime-common" {
+  interface InferenceSession {
+    /** Where each node of the model runs, and why there. */
+    placement(): Placement[]
+  }
+  namespace InferenceSession {
+    interface SessionOptions {
+      /** Called while the model is downloaded. */
+      onProgress?: ProgressListener
+      /** Stops reading the model. */
+      signal?: AbortSignal
+      /** The largest model, and the largest set of external data, that is read. */
+      maxModelBytes?: number
+    }
+    interface RunOptions {
+      /** A run that has not started when it fires is not started. */
+      signal?: AbortSignal
+    }
+  }
+}
+
+type SessionBase = new (handler: InferenceSessionHandler) => CommonSession
+
+/** onnxruntime's session with `placement()`, and with a code on every error. */
+class SentinelSession extends (CommonSession as unknown as SessionBase) {
+  declare private readonly handler: SessionHandler
+
+  static async create(...args: Parameters<typeof CommonSession.create>): Promise<CommonSession> {
+    const options = args.slice(1).find(arg => typeof arg === "object" && arg !== null)
+    namedBackends((options ?? {}) as CommonSession.SessionOptions)
+    try {
+      const session = await CommonSession.create(...args)
+      return new SentinelSession((session as unknown as SentinelSession).handler)
+    } catch (thrown) {
+      throw isMisuse(thrown) ? thrown : toSentinelError(thrown)
+    }
+  }
+
+  override async run(...args: [CommonSession.FeedsType, ...unknown[]]): Promise<CommonSession.ReturnType> {
+    const [feeds, fetches] = args
+    if (typeof feeds === "object" && feeds !== null) {
+      const missing = this.inputNames.filter(name => feeds[name] === undefined)
+      if (missing.length > 0) throw wrongNames("input", missing, "is missing", this.inputNames)
+      const unknown = Object.keys(feeds).filter(name => !this.inputNames.includes(name))
+      if (unknown.length > 0) throw wrongNames("input", unknown, "is not in the model", this.inputNames)
+    }
+    if (Array.isArray(fetches)) {
+      const unknown = fetches.filter(name => typeof name === "string" && !this.outputNames.includes(name))
+      if (unknown.length > 0) throw wrongNames("output", unknown, "is not in the model", this.outputNames)
+    }
+    return super.run(...(args as [CommonSession.FeedsType]))
+  }
+
+  override placement(): Placement[] {
+    return this.handler.placement()
+  }
+}
+
+// onnxruntime's own complaints about wrong argument types stay as they are.
+function isMisuse(thrown: unknown): boolean {
+  return thrown instanceof TypeError || thrown instanceof RangeError
+}
+
+function wrongNames(what: string, names: string[], why: string, known: readonly string[]): SentinelError {
+  const quoted = (all: readonly string[]) => all.map(name => `"${name}"`).join(", ")
+  return new SentinelError("INVALID_INPUT", `${what} ${quoted(names)} ${why}; the model's ${what}s are ${quoted(known)}`)
+}
+
+const backend: Backend = {
+  async init() {},
+  async createInferenceSessionHandler(uriOrBytes, options = {}) {
+    try {
+      return await SessionHandler.create(uriOrBytes, options)
+    } catch (thrown) {
+      throw typeof uriOrBytes === "string" ? inFile(thrown, uriOrBytes) : toSentinelError(thrown, "model")
+    }
+  },
+}
+
+// Named, it is left out of a list with a warning that says why.
+const absentBackend: Backend = {
+  async init(name) {
+    throw new SentinelError("INVALID_INPUT", refusal(name) ?? name)
+  },
+  createInferenceSessionHandler: async () => {
+    throw new SentinelError("INTERNAL", "a session for a provider that is not there")
+  },
+}
+
+for (const name of PROVIDERS.keys()) registerBackend(name, backend, 10)
+registerBackend("webgpu", absentBackend, -1)
+
+export const InferenceSession = SentinelSession as unknown as typeof CommonSession
+export type InferenceSession = CommonSession
+
+export declare namespace InferenceSession {
+  export type SessionOptions = CommonSession.SessionOptions
+  export type RunOptions = CommonSession.RunOptions
+  export type FeedsType = CommonSession.FeedsType
+  export type FetchesType = CommonSession.FetchesType
+  export type ReturnType = CommonSession.ReturnType
+  export type OnnxValueMapType = CommonSession.OnnxValueMapType
+  export type ExecutionProviderConfig = CommonSession.ExecutionProviderConfig
+  export type ValueMetadata = CommonSession.ValueMetadata
+  export type TensorValueMetadata = CommonSession.TensorValueMetadata
+}

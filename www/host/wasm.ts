@@ -1,0 +1,216 @@
+import platform from "#platform"
+import { SentinelError, toSentinelError } from "./errors.js"
+import type { BackendName } from "./providers.js"
+
+/** A tensor on its way in or out of WebAssembly: raw little-endian bytes in row-major order, or strings. */
+export interface TensorData {
+  type: string
+  dims: number[]
+  data: Uint8Array | string[]
+}
+
+/** What a model declares about an input or output; a string is the name of a free dimension. */
+export interface ValueInfo {
+  name: string
+  type: string
+  shape: (number | string)[]
+}
+
+/** What the host found out about the WebGPU adapter before any device is made. */
+export interface AdapterFacts {
+  present: boolean
+  /** It computes on the CPU (SwiftShader, llvmpipe, WARP): correct, and slower than the `cpu` backend. */
+  software: boolean
+  description: string
+}
+
+/** Where one node of the model runs, and why there. */
+export interface Placement {
+  node: string
+  op: string
+  backend: string
+  reason: string
+}
+
+/** What the engine decides for one set of concrete input shapes. */
+export interface EnginePlan {
+  backend: BackendName
+  /** For `wonnx`: the model after preparation, with every shape known. */
+  model?: Uint8Array
+}
+
+export interface EngineOptions {
+  executionProviders?: BackendName[]
+  /** Refuse what the named providers do not take, where it would run on the CPU otherwise. */
+  strict?: boolean
+  adapter?: AdapterFacts
+  freeDimensionOverrides?: Record<string, number>
+  debug?: string
+}
+
+export type Stage = "model" | "graph" | "passes"
+
+export interface EngineSession {
+  readonly inputs: ValueInfo[]
+  readonly outputs: ValueInfo[]
+  plan(inputDims: Record<string, number[]>): EnginePlan
+  placement(): Placement[]
+  /** The feeds in the shapes that the model declares; throws what `run` would throw for them. */
+  checkFeeds(feeds: Record<string, TensorData>): Record<string, TensorData>
+  run(feeds: Record<string, TensorData>, fetches: string[]): Record<string, TensorData>
+  free(): void
+}
+
+/** What a model file says about itself. */
+export interface Inspection {
+  irVersion: number
+  producer: string
+  /** Version by domain; the default domain is `""`. */
+  opsets: Record<string, number>
+  /** What its maker wrote into it, by key. */
+  metadata: Record<string, string>
+  inputs: ValueInfo[]
+  outputs: ValueInfo[]
+  /** How often each operator occurs. */
+  ops: Record<string, number>
+  /** Elements of all constants. */
+  parameters: number
+}
+
+export interface EngineModule {
+  externalDataLocations(model: Uint8Array): string[]
+  inspect(model: Uint8Array): Inspection
+  modelText(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions, stage: Stage): string
+  EngineSession: {
+    create(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions): EngineSession
+  }
+}
+
+export interface WonnxSession {
+  run(feeds: Record<string, TensorData>): Promise<Record<string, TensorData>>
+  free(): void
+}
+
+export interface WonnxModule {
+  WonnxSession: { create(preparedModel: Uint8Array): Promise<WonnxSession> }
+}
+
+/** How a picture becomes a tensor: `(pixel * scale - mean) / std` per channel, after cutting out and fitting. */
+export interface ImageSpec {
+  /** `[1, c, h, w]` or `[c, h, w]`, in NHWC `[1, h, w, c]` or `[h, w, c]`; `[h, w]` is grey in either. */
+  dims: number[]
+  layout: "NCHW" | "NHWC"
+  type: "float32" | "uint8"
+  /** Pixels have values in 0..=255; without a scale, float32 brings them to 0..=1. */
+  scale?: number
+  /** One number for all channels, or one for each. */
+  mean?: number[]
+  std?: number[]
+  fit?: "stretch" | "letterbox" | "crop"
+  colorOrder?: "RGB" | "BGR" | "GRAY"
+  /** The part of the picture to take. */
+  region?: Region
+}
+
+/** A rectangle in pixels: its middle, its size, and its turn in radians where it has one. */
+export interface Region {
+  x: number
+  y: number
+  width: number
+  height: number
+  angle?: number
+}
+
+/** A decoded picture: `rgba` has `width * height * 4` bytes. */
+export interface DecodedImage {
+  width: number
+  height: number
+  rgba: Uint8Array
+}
+
+/** A line of text that a detector found. */
+export interface TextBox extends Region {
+  score: number
+}
+
+/** How a detector's map becomes boxes; what is left out has the values of PP-OCR. */
+export interface TextBoxOptions {
+  threshold?: number
+  minScore?: number
+  unclipRatio?: number
+  /** The picture that the boxes are for, where it has another size than the map. */
+  pictureWidth?: number
+  pictureHeight?: number
+  maxBoxes?: number
+}
+
+/** What a recogniser reads: the class of each character, without blanks and repetitions. */
+export interface Reading {
+  indices: number[]
+  score: number
+}
+
+/** A class of a classifier: what the model gave for it, and its probability. */
+export interface RankedClass {
+  index: number
+  value: number
+  probability: number
+}
+
+export interface ToolsModule {
+  decodeImage(bytes: Uint8Array): DecodedImage
+  imageToTensor(image: Uint8Array | DecodedImage, spec: ImageSpec): TensorData
+  textBoxes(map: TensorData, options: TextBoxOptions): TextBox[]
+  ctcGreedy(scores: TensorData): Reading[]
+  topClasses(scores: TensorData, count: number): RankedClass[]
+  readNpz(bytes: Uint8Array): Map<string, TensorData>
+  readNpy(bytes: Uint8Array): TensorData
+  writeNpz(entries: Map<string, TensorData>): Uint8Array
+  writeNpy(tensor: TensorData): Uint8Array
+  readTensorProto(bytes: Uint8Array): { name: string; tensor: TensorData }
+}
+
+export type ModuleName = "engine" | "wonnx" | "tools"
+
+type Glue = { default(options: { module_or_path: BufferSource | Response }): Promise<unknown> }
+
+const loading = new Map<ModuleName, Promise<unknown>>()
+
+/** The engine, compiled on first use. */
+export function loadEngine(): Promise<EngineModule> {
+  return loadOnce("engine", () => import("../generated/engine.js"))
+}
+
+/** The wonnx backend, fetched on first use. */
+export function loadWonnx(): Promise<WonnxModule> {
+  return loadOnce("wonnx", () => import("../generated/wonnx.js"))
+}
+
+/** Readers and writers for pictures and arrays, fetched on first use. */
+export function loadTools(): Promise<ToolsModule> {
+  return loadOnce("tools", () => import("../generated/tools.js"))
+}
+
+function loadOnce<Module>(name: ModuleName, importGlue: () => Promise<unknown>): Promise<Module> {
+  const known = loading.get(name)
+  if (known !== undefined) return known as Promise<Module>
+  const loaded = load(name, importGlue)
+  loading.set(name, loaded)
+  // A failed download may succeed the next time.
+  loaded.catch(() => loading.delete(name))
+  return loaded as Promise<Module>
+}
+
+async function load(name: ModuleName, importGlue: () => Promise<unknown>): Promise<unknown> {
+  try {
+    const glue = (await importGlue()) as Glue
+    await glue.default({ module_or_path: await platform.wasm(name) })
+    return glue
+  } catch (thrown) {
+    if (thrown instanceof SentinelError) throw thrown
+    if (thrown instanceof WebAssembly.CompileError) {
+      throw new SentinelError("IO", `${name}.wasm: not a WebAssembly module of this package`, { cause: thrown })
+    }
+    throw toSentinelError(thrown, `${name}.wasm`)
+  }
+}
