@@ -3,7 +3,7 @@
 use super::Evaluate;
 use crate::error::Result;
 use crate::graph::{Graph, Node, NodeId, Source, infer_node};
-use crate::tensor::{DType, Dim, Fact, Tensor};
+use crate::tensor::{DType, Dim, Fact, MAX_VALUE_ELEMENTS, Tensor};
 
 /// A folded output may be this large, or twice its inputs: `Expand` of one element must not
 /// become a file's worth of weights.
@@ -15,6 +15,7 @@ pub(super) fn infer_and_fold(graph: &mut Graph, evaluate: Evaluate) -> Result<bo
     let mut changed = false;
     for id in graph.order()? {
         infer_node(graph, id)?;
+        changed |= fold_bodies(graph, id, evaluate)?;
         let Some(tensors) = known_outputs(graph, id).or_else(|| computed(graph, id, evaluate)) else {
             continue;
         };
@@ -27,6 +28,32 @@ pub(super) fn infer_and_fold(graph: &mut Graph, evaluate: Evaluate) -> Result<bo
         }
         changed = true;
     }
+    Ok(changed)
+}
+
+/// Folds inside the bodies of a node, where small constants from around it become constants too.
+fn fold_bodies(graph: &mut Graph, id: NodeId, evaluate: Evaluate) -> Result<bool> {
+    if graph.node(id).bodies.is_empty() {
+        return Ok(false);
+    }
+    let mut changed = false;
+    let mut bodies = std::mem::take(&mut graph.node_mut(id).bodies);
+    for body in bodies.values_mut() {
+        let captured: Vec<String> = body.captured_names().map(str::to_owned).collect();
+        for name in captured {
+            let outer = graph.find(&name).and_then(|value| graph.constant(value));
+            let (Some(tensor), Some(inner)) = (outer, body.find(&name)) else { continue };
+            if tensor.len() <= MAX_VALUE_ELEMENTS {
+                let value = body.value_mut(inner);
+                value.fact = Fact::of(tensor);
+                value.source = Source::Constant(tensor.clone());
+                changed = true;
+            }
+        }
+        changed |= infer_and_fold(body, evaluate)?;
+        changed |= body.remove_dead()?;
+    }
+    graph.node_mut(id).bodies = bodies;
     Ok(changed)
 }
 

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises"
 import { tools } from "../host/index.js"
-import { measured, onlyOutput } from "./measure.js"
+import { measured, onlyOutput, stepOf } from "./measure.js"
 import type { Part } from "./part.js"
 
 const SIDE = 28
@@ -21,8 +21,7 @@ export const digits: Part = {
         const [best] = await tools.topClasses(onlyOutput(await model.run({ image })), 1)
         if (best !== undefined) lines.push({ text: String(best.index), probability: best.probability, expected: String(digit) })
       }
-      const where = model.backend === "wonnx" || !gpu.present ? { where: gpu.description } : {}
-      return { answers: [{ about: "digit_0.png to digit_9.png", lines }], steps: [{ name: "classifier", backend: model.backend, ...where, ...model.timing }] }
+      return { answers: [{ about: "digit_0.png to digit_9.png", lines }], steps: [stepOf("classifier", model)] }
     } finally {
       await model.release()
     }

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises"
 import { basename } from "node:path"
 import { Tensor, tools } from "../host/index.js"
-import { measured, onlyOutput } from "./measure.js"
+import { measured, onlyOutput, stepOf } from "./measure.js"
 import type { Answer, Part } from "./part.js"
 
 /** What Magika's package says about its model; the names are the file's own. */
@@ -46,7 +46,7 @@ export const fileType: Part = {
         const description = types[type]?.description
         answers.push({ about: basename(path), lines: [{ text: type, probability, ...(description ? { note: description } : {}) }] })
       }
-      return { answers, steps: [{ name: "classifier", backend: model.backend, ...model.timing }] }
+      return { answers, steps: [stepOf("classifier", model)] }
     } finally {
       await model.release()
     }

@@ -1,4 +1,5 @@
 import { InferenceSession, SentinelError, type Tensor } from "../host/index.js"
+import type { Step } from "./part.js"
 
 /** Extra runs stop here, so that a slow device does not hold up the demo. */
 const REPEAT_BUDGET_MS = 1500
@@ -15,6 +16,8 @@ export interface Timing {
 /** A model with what it took so far. */
 export interface Measured {
   readonly backend: string
+  /** Why that one, when the whole model runs there for one reason. */
+  readonly reason: string
   readonly timing: Timing
   run(feeds: Record<string, Tensor>): Promise<Record<string, Tensor>>
   release(): Promise<void>
@@ -28,7 +31,11 @@ export async function measured(path: string, options: InferenceSession.SessionOp
   return {
     timing,
     get backend() {
-      return backendsOf(session)
+      return unique(session, "backend").join(" + ")
+    },
+    get reason() {
+      const reasons = unique(session, "reason")
+      return reasons.length === 1 ? reasons.join() : ""
     },
     async run(feeds) {
       const { outputs, ms } = await timedRun(session, feeds)
@@ -46,8 +53,13 @@ export function onlyOutput(outputs: Record<string, Tensor>): Tensor {
   return tensor
 }
 
-function backendsOf(session: InferenceSession): string {
-  return [...new Set(session.placement().map(({ backend }) => backend))].join(" + ")
+/** The name and the figures of a model for the report. */
+export function stepOf(name: string, { backend, reason, timing }: Measured): Step {
+  return { name, backend, reason, ...timing }
+}
+
+function unique(session: InferenceSession, field: "backend" | "reason"): string[] {
+  return [...new Set(session.placement().map(node => node[field]))]
 }
 
 async function timedRun(session: InferenceSession, feeds: Record<string, Tensor>) {

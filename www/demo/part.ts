@@ -40,8 +40,7 @@ export interface Answer {
 export interface Step extends Timing {
   name: string
   backend: string
-  /** The GPU that it is, or why there is none. */
-  where?: string
+  reason: string
 }
 
 export interface Result {

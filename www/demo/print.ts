@@ -39,9 +39,9 @@ function showSteps(steps: readonly Step[], paint: Paint): string {
     `load ${milliseconds(step.loadMs)}`,
     `first ${milliseconds(step.firstMs)}`,
     `median ${milliseconds(step.medianMs)} of ${step.runs}`,
-    printable(step.where ?? ""),
   ])
-  return table(rows, [{}, { style: paint.accent }, {}, {}, {}, { style: paint.dim }])
+  const reasons = new Set(steps.filter(({ reason }) => reason !== "").map(({ backend, reason }) => `  ${backend}: ${printable(reason)}`))
+  return [table(rows, [{}, { style: paint.accent }, {}, {}, {}]), ...[...reasons].map(paint.dim)].join("\n")
 }
 
 function share(line: Line | undefined): string {

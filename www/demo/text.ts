@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises"
 import { basename } from "node:path"
 import { SentinelError, tools, type DecodedImage, type ImageSpec, type Reading, type Region, type Tensor } from "../host/index.js"
-import { measured, onlyOutput } from "./measure.js"
+import { measured, onlyOutput, stepOf } from "./measure.js"
 import type { Answer, Part } from "./part.js"
 
 /** The detector halves its input five times. */
@@ -44,13 +44,7 @@ export const text: Part = {
         const lines = await readLines(image, detector.run, recogniser.run, characters)
         answers.push({ about: `${basename(path)}, ${image.width} x ${image.height}`, lines })
       }
-      return {
-        answers,
-        steps: [
-          { name: "detection", backend: detector.backend, ...detector.timing },
-          { name: "recognition", backend: recogniser.backend, ...recogniser.timing },
-        ],
-      }
+      return { answers, steps: [stepOf("detection", detector), stepOf("recognition", recogniser)] }
     } finally {
       await detector.release()
       await recogniser.release()

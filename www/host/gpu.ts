@@ -6,13 +6,12 @@ import type { AdapterFacts } from "./wasm.js"
 // Names under which graphics stacks offer an adapter that computes on the CPU.
 const SOFTWARE_ADAPTER = /swiftshader|llvmpipe|lavapipe|softpipe|basic render|\bwarp\b/i
 
-let known: { facts: Promise<AdapterFacts>; askedWith: unknown } | undefined
+let known: { facts: Promise<AdapterFacts>; webgpu: unknown; adapter: unknown } | undefined
 
 /** What WebGPU offers here, asked once for each choice of adapter. */
 export function adapterFacts(): Promise<AdapterFacts> {
   const { adapter, webgpu } = currentSettings()
-  const askedWith = webgpu ?? adapter
-  if (known === undefined || known.askedWith !== askedWith) known = { facts: ask(), askedWith }
+  if (known === undefined || known.webgpu !== webgpu || known.adapter !== adapter) known = { facts: ask(), webgpu, adapter }
   return known.facts
 }
 

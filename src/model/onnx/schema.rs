@@ -510,7 +510,8 @@ fn read_dim(field: &Field) -> Result<Dim> {
                 size => Dim::Size(size),
             },
             2 => match field.text("dim_param")? {
-                "" => Dim::Unknown,
+                // Paddle's exporter writes "?" for every size that it does not know.
+                "" | "?" => Dim::Unknown,
                 name => Dim::symbol(name),
             },
             _ => continue,

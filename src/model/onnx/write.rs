@@ -205,9 +205,10 @@ impl Writer {
         };
         match &mut self.external {
             Some(external) if name.is_some() && bytes.len() >= EXTERNAL_BYTES => {
-                let location = format!("weights_{}.bin", external.len());
+                let location = format!("weights_{}.data", external.len());
                 let length = bytes.len().to_string();
-                for (key, value) in [("location", &location), ("length", &length)] {
+                let entries = [("location", &*location), ("offset", "0"), ("length", &length)];
+                for (key, value) in entries {
                     let mut entry = Message::default();
                     entry.text(1, key);
                     entry.text(2, value);

@@ -11,7 +11,14 @@ const HOW_TO_GET_WEBGPU = "WebGPU in Node comes with an optional package: npm in
 
 /** Node.js, and Deno, which has Node's modules and a `navigator.gpu` of its own. */
 const platform: Platform = {
-  debug: process.env["SENTINEL_DEBUG"],
+  get debug() {
+    try {
+      return process.env["SENTINEL_DEBUG"]
+    } catch {
+      // Deno without the permission to read the environment.
+      return undefined
+    }
+  },
 
   async wasm(name) {
     const base = wasmBase()
@@ -27,8 +34,10 @@ const platform: Platform = {
   async gpu() {
     const own = navigatorObject()?.gpu
     if (own !== undefined) return own
-    instance ??= createInstance()
-    return instance
+    const { webgpu, adapter } = currentSettings()
+    let instance = instances.find(each => each.webgpu === webgpu && each.adapter === adapter)
+    if (instance === undefined) instances.push((instance = { webgpu, adapter, gpu: createInstance() }))
+    return instance.gpu
   },
 
   async exposeGpu() {
@@ -67,8 +76,8 @@ const platform: Platform = {
   },
 }
 
-// Dawn's instance has to outlive every adapter and device that came from it.
-let instance: Promise<Gpu | { missing: string }> | undefined
+// One for each choice of module and adapter. Dawn's instance has to outlive every adapter and device that came from it.
+const instances: { webgpu: WebGpuModule | undefined; adapter: string | undefined; gpu: Promise<Gpu | { missing: string }> }[] = []
 
 async function createInstance(): Promise<Gpu | { missing: string }> {
   const { adapter } = currentSettings()

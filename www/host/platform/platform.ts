@@ -21,7 +21,7 @@ export interface GpuAdapter {
 /** What differs between a page and Node. */
 export interface Platform {
   /** Debug switches from the environment. */
-  debug: string | undefined
+  readonly debug: string | undefined
   /** The bytes of `<name>.wasm`. */
   wasm(name: ModuleName): Promise<BufferSource | Response>
   /** WebGPU's entry point, or why there is none and how to get it. */
