@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use crate::backend::{cpu, wonnx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Source, infer, specialize, verify};
+use crate::inspect::Port;
 use crate::model::onnx::{WriteOptions, write};
 use crate::passes;
-use crate::tensor::{DType, Dim, Fact, Shape, Tensor};
+use crate::tensor::{Dim, Fact, Shape, Tensor};
 
 /// A backend by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +50,6 @@ pub struct Options {
     pub adapter: Adapter,
     /// Sizes for symbolic dimensions, by name.
     pub free_dimensions: BTreeMap<String, i64>,
-}
-
-/// An input or an output of a model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Port {
-    pub name: String,
-    pub dtype: Option<DType>,
-    /// `None` when the model leaves the rank open.
-    pub shape: Option<Shape>,
 }
 
 /// Where one node runs, and why there.
@@ -123,7 +115,7 @@ impl Session {
             }
         }
         session.graph = Some(graph);
-        let fixed = |port: &Port| port.shape.as_ref().and_then(Shape::sizes);
+        let fixed = |port: &Port| port.fact.shape.as_ref().and_then(Shape::sizes);
         let sizes: Option<Vec<Vec<usize>>> = session.inputs.iter().map(fixed).collect();
         if let Some(sizes) = sizes {
             let names = session.inputs.iter().map(|port| port.name.clone());
@@ -219,7 +211,12 @@ impl Session {
         if !reasons.refused.is_empty() {
             return Ok(None);
         }
-        let model = write(&graph, &WriteOptions::default())?.model;
+        // wonnx reads 64-bit integers nowhere else.
+        let options = WriteOptions {
+            listed_i64: true,
+            ..WriteOptions::default()
+        };
+        let model = write(&graph, &options)?.model;
         let why = "wonnx computes every operator of the graph";
         *self.placement.borrow_mut() = reasons.rows(&graph, Provider::Wonnx, Some(why));
         Ok(Some(Plan::Wonnx { model }))
@@ -229,7 +226,7 @@ impl Session {
     fn symbols(&self, sizes: &HashMap<String, Vec<usize>>) -> Result<HashMap<String, i64>> {
         let mut symbols: HashMap<String, (i64, &str)> = HashMap::new();
         for port in &self.inputs {
-            let (Some(shape), Some(sizes)) = (&port.shape, sizes.get(&port.name)) else {
+            let (Some(shape), Some(sizes)) = (&port.fact.shape, sizes.get(&port.name)) else {
                 continue;
             };
             let fits = shape.rank() == sizes.len();
@@ -274,13 +271,13 @@ impl Session {
                 let why = format!("the model has no such input; it has {}", known.join(", "));
                 return Err(Error::new(ErrorKind::InvalidInput, name, why));
             };
-            if let Some(expected) = port.dtype
+            if let Some(expected) = port.fact.dtype
                 && expected != tensor.dtype()
             {
                 let (expected, given) = (expected.long_name(), tensor.dtype().long_name());
                 return Err(Error::dtype(name, format!("expected {expected}, got {given}")));
             }
-            let is_scalar = port.shape.as_ref().is_some_and(|shape| shape.rank() == 0);
+            let is_scalar = port.fact.shape.as_ref().is_some_and(|shape| shape.rank() == 0);
             let tensor = if is_scalar && tensor.len() == 1 { tensor.reshaped(&[])? } else { tensor };
             checked.push((name, tensor));
         }
@@ -410,8 +407,7 @@ fn ports(graph: &Graph, values: &[crate::graph::ValueId]) -> Vec<Port> {
         let value = graph.value(value);
         Port {
             name: value.name.to_string(),
-            dtype: value.fact.dtype,
-            shape: value.fact.shape.clone(),
+            fact: value.fact.clone(),
         }
     };
     values.iter().map(port).collect()

@@ -444,38 +444,48 @@ mod values {
 
     use sentinel_inference::backend::cpu;
     use sentinel_inference::error::Error;
-    use sentinel_inference::graph::{Graph, infer};
+    use sentinel_inference::graph::{Graph, Source, ValueId, infer};
     use sentinel_inference::model::onnx::{MapExternal, read};
     use sentinel_inference::passes;
-    use sentinel_inference::tensor::Tensor;
+    use sentinel_inference::tensor::{Fact, Tensor};
 
     use super::suite::{self, Case};
 
-    /// Runs every case that `rewrite` changes; none may be wrong that is right without it.
+    /// Runs every case that `rewrite` changes, as it is and with all inputs but the first made
+    /// constant; none may be wrong that is right without the rewrite.
     fn check_suite(rewrite: fn(&mut Graph) -> Result<bool, Error>) {
         let (mut n_right, mut n_refused) = (0, 0);
         let mut failures = String::new();
         for case in suite::cases() {
-            let Ok(model) = read(case.model.clone(), &MapExternal::default()) else { continue };
-            let mut plain = model.graph;
-            if passes::prepare(&mut plain, &cpu::evaluate).is_err() {
+            let tensors: Option<Vec<Tensor>> = case.inputs.iter().map(suite::tensor).collect();
+            let (Ok(model), Some(tensors)) = (read(case.model.clone(), &MapExternal::default()), tensors)
+            else {
                 continue;
-            }
-            let mut rewritten = plain.clone();
-            match rewrite(&mut rewritten) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(error) => {
-                    writeln!(failures, "{}: {error}", case.name).expect("strings grow");
+            };
+            for is_fixed in [false, true] {
+                let mut plain = model.graph.clone();
+                if is_fixed {
+                    fix_inputs(&mut plain, &tensors);
+                }
+                let mut rewritten = plain.clone();
+                let is_prepared = passes::prepare(&mut plain, &cpu::evaluate).is_ok()
+                    && passes::prepare(&mut rewritten, &cpu::evaluate).is_ok();
+                if !is_prepared {
                     continue;
                 }
-            }
-            match wrong(&case, &rewritten) {
-                Err(_) => n_refused += 1,
-                Ok(None) => n_right += 1,
-                Ok(Some(difference)) => {
-                    if let Ok(None) = wrong(&case, &plain) {
-                        writeln!(failures, "{}: {difference}", case.name).expect("strings grow");
+                let outcome = match rewrite(&mut rewritten) {
+                    Ok(true) => wrong(&case, &rewritten, &tensors),
+                    Ok(false) => continue,
+                    Err(error) => Ok(Some(error.to_string())),
+                };
+                match outcome {
+                    Err(_) => n_refused += 1,
+                    Ok(None) => n_right += 1,
+                    Ok(Some(difference)) => {
+                        if let Ok(None) = wrong(&case, &plain, &tensors) {
+                            let form = if is_fixed { "constant inputs" } else { "as it is" };
+                            writeln!(failures, "{} ({form}): {difference}", case.name).expect("strings grow");
+                        }
                     }
                 }
             }
@@ -485,20 +495,28 @@ mod values {
         assert!(n_right > 0);
     }
 
+    /// Makes constants of all inputs but the first.
+    fn fix_inputs(graph: &mut Graph, tensors: &[Tensor]) {
+        for (&input, tensor) in graph.inputs.clone().iter().zip(tensors).skip(1) {
+            let value = graph.value_mut(input);
+            value.fact = Fact::of(tensor);
+            value.source = Source::Constant(tensor.clone());
+        }
+        graph.inputs.truncate(1);
+    }
+
     /// What differs from the suite's outputs; an error when the backend does not run the graph.
-    fn wrong(case: &Case, graph: &Graph) -> Result<Option<String>, Error> {
+    fn wrong(case: &Case, graph: &Graph, tensors: &[Tensor]) -> Result<Option<String>, Error> {
         let refusal = graph.nodes().find_map(|(id, _)| cpu::refusal(graph, id));
         if let Some(why) = refusal {
             return Err(Error::unsupported("", why));
         }
         let model = cpu::load(graph)?;
-        let tensors: Option<Vec<Tensor>> = case.inputs.iter().map(suite::tensor).collect();
-        let tensors = tensors.ok_or_else(|| Error::unsupported("", "an input is no tensor"))?;
-        let names = |ids: &[_]| -> Vec<String> {
+        let names = |ids: &[ValueId]| -> Vec<String> {
             ids.iter().map(|&id| graph.value(id).name.to_string()).collect()
         };
         let (inputs, outputs) = (names(&graph.inputs), names(&graph.outputs));
-        let feeds: Vec<(&str, &Tensor)> = inputs.iter().map(String::as_str).zip(&tensors).collect();
+        let feeds: Vec<(&str, &Tensor)> = inputs.iter().map(String::as_str).zip(tensors).collect();
         let fetches: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let got = model.run(&feeds, &fetches)?;
         let pairs = got.iter().zip(&case.outputs);

@@ -58,9 +58,12 @@ pub struct TextBox {
 pub fn text_boxes(map: &Tensor, options: &TextBoxOptions) -> Result<Vec<TextBox>> {
     let (probabilities, width, height) = last_two(map, "text map")?;
     let (picture_width, picture_height) = options.picture_size.unwrap_or((width, height));
+    let invalid = |why| Err(Error::new(ErrorKind::InvalidInput, "text map", why));
     if !options.unclip_ratio.is_finite() || options.unclip_ratio < 0.0 {
-        let why = format!("unclipRatio {}", options.unclip_ratio);
-        return Err(Error::new(ErrorKind::InvalidInput, "text map", why));
+        return invalid(format!("an unclip ratio of {}", options.unclip_ratio));
+    }
+    if options.picture_size.is_some() && picture_width.min(picture_height) == 0 {
+        return invalid(format!("a picture of {picture_width} x {picture_height}"));
     }
     let zoom_x = picture_width as f64 / width as f64;
     let zoom_y = picture_height as f64 / height as f64;
@@ -380,6 +383,20 @@ mod tests {
             ..TextBoxOptions::default()
         };
         assert_eq!(text_boxes(&map, &options).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn impossible_options_are_refused() {
+        let map = map(|_, _| true);
+        for (unclip_ratio, picture_size) in [(f64::NAN, None), (-1.0, None), (1.5, Some((0, 9)))] {
+            let options = TextBoxOptions {
+                unclip_ratio,
+                picture_size,
+                ..TextBoxOptions::default()
+            };
+            let refused = text_boxes(&map, &options).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::InvalidInput);
+        }
     }
 
     #[test]

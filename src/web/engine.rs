@@ -11,8 +11,10 @@ use super::convert::{error_to_js, set, sizes_from_js, tensors_from_js, tensors_t
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, text};
 use crate::model::onnx::{MapExternal, external_locations, read};
-use crate::session::{Adapter, Options, Plan, Port, Provider, Session};
-use crate::tensor::{DType, Dim};
+use crate::inspect::{Port, summary};
+use crate::model::Model;
+use crate::session::{Adapter, Options, Plan, Provider, Session};
+use crate::tensor::{DType, Dim, Fact};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -70,12 +72,12 @@ impl EngineSession {
 
     #[wasm_bindgen(getter)]
     pub fn inputs(&self) -> Array {
-        self.session.inputs().iter().map(port_to_js).collect()
+        ports_to_js(self.session.inputs())
     }
 
     #[wasm_bindgen(getter)]
     pub fn outputs(&self) -> Array {
-        self.session.outputs().iter().map(port_to_js).collect()
+        ports_to_js(self.session.outputs())
     }
 
     /// Where inputs of these sizes run: `{ backend, model? }`, with the prepared model for `wonnx`.
@@ -146,7 +148,48 @@ pub fn model_text(
     text.map_err(error_to_js)
 }
 
+/// What a model says about itself: `{ irVersion, producer, opsets, metadata, inputs, outputs, ops,
+/// parameters }`.
+#[wasm_bindgen]
+pub fn inspect(model: Uint8Array, external: &Map) -> Result<JsValue, JsValue> {
+    let summary = summary(&read_model(&model, external).map_err(error_to_js)?);
+    let producer = format!("{} {}", summary.meta.producer_name, summary.meta.producer_version);
+    let inspection = Object::new();
+    set(&inspection, "irVersion", &(summary.meta.ir_version as f64).into());
+    set(&inspection, "producer", &producer.trim().into());
+    let opsets = summary.opsets.iter();
+    let opsets = opsets.map(|(domain, &version)| (domain.as_str(), JsValue::from(version as f64)));
+    set(&inspection, "opsets", &record(opsets));
+    let properties = summary.meta.properties.iter();
+    let properties = properties.map(|(key, text)| (key.as_str(), JsValue::from(text.as_str())));
+    set(&inspection, "metadata", &record(properties));
+    for (name, ports) in [("inputs", &summary.inputs), ("outputs", &summary.outputs)] {
+        set(&inspection, name, &ports_to_js(ports));
+    }
+    let ops = summary.ops.iter();
+    let ops = ops.map(|(op, &count)| (op.as_str(), JsValue::from(count as f64)));
+    set(&inspection, "ops", &record(ops));
+    set(&inspection, "parameters", &(summary.parameters as f64).into());
+    Ok(inspection.into())
+}
+
+fn ports_to_js(ports: &[Port]) -> Array {
+    ports.iter().map(|port| value_info(&port.name, &port.fact)).collect()
+}
+
+fn record<'a>(entries: impl Iterator<Item = (&'a str, JsValue)>) -> Object {
+    let record = Object::new();
+    for (name, value) in entries {
+        set(&record, name, &value);
+    }
+    record
+}
+
 fn read_graph(model: &Uint8Array, external: &Map) -> Result<Graph> {
+    Ok(read_model(model, external)?.graph)
+}
+
+fn read_model(model: &Uint8Array, external: &Map) -> Result<Model> {
     let mut files = HashMap::new();
     for entry in external.entries() {
         let entry = Array::from(&entry.unwrap_or(JsValue::UNDEFINED));
@@ -157,8 +200,7 @@ fn read_graph(model: &Uint8Array, external: &Map) -> Result<Graph> {
         };
         files.insert(name, Bytes::from(bytes.to_vec()));
     }
-    let model = read(Bytes::from(model.to_vec()), &MapExternal::from(files))?;
-    Ok(model.graph)
+    read(Bytes::from(model.to_vec()), &MapExternal(files))
 }
 
 fn options_from_js(options: JsValue) -> Result<Options> {
@@ -187,17 +229,17 @@ fn options_from_js(options: JsValue) -> Result<Options> {
 }
 
 /// `{ name, type, shape }`; symbolic dimensions are strings.
-fn port_to_js(port: &Port) -> JsValue {
+fn value_info(name: &str, fact: &Fact) -> JsValue {
     let object = Object::new();
     let dim = |dim: &Dim| match dim {
         Dim::Size(size) => JsValue::from(*size as f64),
         Dim::Symbol(name) => JsValue::from(&**name),
         other => JsValue::from(other.to_string()),
     };
-    let dims = port.shape.iter().flat_map(|shape| shape.iter());
+    let dims = fact.shape.iter().flat_map(|shape| shape.iter());
     let shape: Array = dims.map(dim).collect();
-    set(&object, "name", &port.name.as_str().into());
-    set(&object, "type", &port.dtype.map_or("unknown", DType::long_name).into());
+    set(&object, "name", &name.into());
+    set(&object, "type", &fact.dtype.map_or("unknown", DType::long_name).into());
     set(&object, "shape", &shape);
     object.into()
 }

@@ -12,7 +12,9 @@ pub struct WonnxSession(wonnx::WonnxSession);
 #[wasm_bindgen]
 impl WonnxSession {
     /// `preparedModel` is what `EngineSession.plan` gave.
-    pub async fn create(#[wasm_bindgen(js_name = preparedModel)] prepared_model: Vec<u8>) -> Result<WonnxSession, JsValue> {
+    pub async fn create(
+        #[wasm_bindgen(js_name = preparedModel)] prepared_model: Vec<u8>,
+    ) -> Result<WonnxSession, JsValue> {
         let session = wonnx::WonnxSession::create(&prepared_model).await;
         session.map(WonnxSession).map_err(error_to_js)
     }
@@ -27,6 +29,8 @@ impl WonnxSession {
     pub async fn run(&self, feeds: JsValue) -> Result<JsValue, JsValue> {
         let feeds = tensors_from_js(&feeds).map_err(error_to_js)?;
         let outputs = self.0.run(feeds).await.map_err(error_to_js)?;
-        Ok(tensors_to_js(outputs.iter().map(|(name, tensor)| (name.as_str(), tensor))))
+        Ok(tensors_to_js(
+            outputs.iter().map(|(name, tensor)| (name.as_str(), tensor)),
+        ))
     }
 }

@@ -156,6 +156,8 @@ test("errors_show_their_code_and_the_page_stays_usable", options, async () => {
   await shot(page, "page-error")
   await drop(page, [{ name: "notes.pdf", type: "application/pdf", bytes: Buffer.from("%PDF") }])
   await page.locator("#error-code", { hasText: "INVALID_INPUT" }).waitFor()
+  await drop(page, [{ name: "names.json", type: "application/json", bytes: Buffer.from("{}") }])
+  await page.locator("#error-message", { hasText: "names.json: expected a JSON array" }).waitFor()
   await page.getByRole("button", { name: "Try the digit classifier" }).click()
   await answers(page, "class 3")
   assert.ok(await page.locator("#error").isHidden())

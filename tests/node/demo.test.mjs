@@ -83,4 +83,7 @@ test("a_picture_that_is_none_ends_with_a_code", OCR, async () => {
   const { exitCode, stderr } = await demo("--model", "text", "--image", inRepository("Cargo.toml"))
   assert.equal(exitCode, 1)
   assert.match(stderr, /demo: INVALID_INPUT: image: neither PNG/)
+  const missing = await demo("--model", "text", "--image", inRepository("no-such-picture.png"))
+  assert.equal(missing.exitCode, 1)
+  assert.match(missing.stderr, /demo: IO: .*no-such-picture\.png/)
 })

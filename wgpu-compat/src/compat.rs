@@ -87,7 +87,9 @@ pub async fn open(choice: &AdapterChoice) -> Result<Arc<Gpu>, GpuFailure> {
 
 fn usable(choice: &AdapterChoice) -> Option<Arc<Gpu>> {
     let current = lock(&CURRENT);
-    current.clone().filter(|gpu| gpu.choice == *choice && !gpu.is_lost())
+    current
+        .clone()
+        .filter(|gpu| gpu.choice == *choice && !gpu.is_lost())
 }
 
 /// The device in use, even a lost one: wonnx asks in the middle of its work, where only a failure
@@ -176,7 +178,11 @@ impl Gpu {
     pub fn description(&self) -> String {
         let info = &self.info;
         let parts = [&info.name, &info.driver, &info.driver_info];
-        let parts: Vec<&str> = parts.iter().map(|s| s.as_str()).filter(|s| !s.is_empty()).collect();
+        let parts: Vec<&str> = parts
+            .iter()
+            .map(|s| s.as_str())
+            .filter(|s| !s.is_empty())
+            .collect();
         parts.join(", ")
     }
 
@@ -295,7 +301,9 @@ mod web {
 
     impl Scopes {
         pub fn open(device: &wgpu_current::Device) -> Scopes {
-            let device = device.as_webgpu().expect("on wasm32 every device is the browser's");
+            let device = device
+                .as_webgpu()
+                .expect("on wasm32 every device is the browser's");
             let device: GpuDevice = JsValue::from(device.clone()).unchecked_into();
             for (filter, _) in SCOPES {
                 device.push_error_scope(filter);
@@ -305,13 +313,18 @@ mod web {
 
         /// One of the failures that the scopes caught, if any.
         pub async fn close(self) -> Option<GpuFailure> {
-            let popped = SCOPES.iter().rev().map(|&(_, kind)| (kind, self.0.pop_error_scope()));
+            let popped = SCOPES
+                .iter()
+                .rev()
+                .map(|&(_, kind)| (kind, self.0.pop_error_scope()));
             // All are popped before the first is awaited, so that no later work falls into them.
             let popped: Vec<(FailureKind, Promise)> = popped.collect();
             let mut caught = None;
             for (kind, promise) in popped {
                 // The promise is refused when the device is gone, which has its own flag.
-                let Ok(error) = JsFuture::from(promise).await else { continue };
+                let Ok(error) = JsFuture::from(promise).await else {
+                    continue;
+                };
                 if !error.is_null() {
                     let message = error.unchecked_into::<GpuError>().message();
                     caught = caught.or(Some(GpuFailure { kind, message }));

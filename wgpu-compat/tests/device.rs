@@ -29,7 +29,8 @@ fn checked<T>(gpu: &Gpu, work: impl FnOnce(&Device, &Queue) -> T) -> Result<T, G
             dx12_shader_compiler: wgpu::Dx12Compiler::Fxc,
         });
         let none = wgpu::Backends::PRIMARY;
-        let adapter = wgpu::util::initialize_adapter_from_env_or_default(&instance, none, None).await;
+        let adapter =
+            wgpu::util::initialize_adapter_from_env_or_default(&instance, none, None).await;
         let adapter = adapter.expect("the device is open");
         let opened = adapter.request_device(&Default::default(), None).await;
         let (device, queue) = opened.expect("the device is open");
@@ -48,10 +49,14 @@ fn filled(device: &Device, contents: &[u8]) -> wgpu::Buffer {
 fn read(device: &Device, queue: &Queue, buffer: &wgpu::Buffer) -> Option<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     DownloadBuffer::read_buffer(device, queue, &buffer.slice(..), move |bytes| {
-        sender.send(bytes.ok().map(|bytes| bytes.to_vec())).expect("the test waits");
+        sender
+            .send(bytes.ok().map(|bytes| bytes.to_vec()))
+            .expect("the test waits");
     });
     device.poll(Maintain::Wait);
-    receiver.recv().expect("the callback is called whatever happens")
+    receiver
+        .recv()
+        .expect("the callback is called whatever happens")
 }
 
 /// One invocation per element of `output_0`.
@@ -116,7 +121,13 @@ fn a_refused_shader_is_a_failure_and_the_device_goes_on() {
     let Some(gpu) = gpu() else { return };
     let refused = checked(&gpu, |device, queue| {
         let buffer = filled(device, &[0; 16]);
-        dispatch(device, queue, &format!("{HEAD} this is no shader }}"), &buffer, 1);
+        dispatch(
+            device,
+            queue,
+            &format!("{HEAD} this is no shader }}"),
+            &buffer,
+            1,
+        );
     });
     assert_eq!(refused.unwrap_err().kind, FailureKind::Validation);
     assert_eq!(checked(&gpu, |_, _| 5), Ok(5));

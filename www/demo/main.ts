@@ -99,7 +99,9 @@ function print(text: string): void {
 try {
   await run()
 } catch (thrown) {
-  const { code = "INTERNAL", message = String(thrown) } = thrown as Partial<SentinelError>
-  process.stderr.write(`demo: ${code}: ${message}\n`)
+  const { code = "", message = String(thrown) } = thrown as { code?: string; message?: string }
+  // Node's own errors about files have codes like ENOENT.
+  const stable = thrown instanceof SentinelError ? code : /^E[A-Z]+$/.test(code) ? "IO" : "INTERNAL"
+  process.stderr.write(`demo: ${stable}: ${message}\n`)
   process.exitCode = 1
 }

@@ -1,6 +1,6 @@
 import { Tensor, type InferenceSession } from "onnxruntime-common"
 import { inFile, toSentinelError } from "./errors.js"
-import { readModel, readModelFile } from "./source.js"
+import { readModel } from "./source.js"
 import { fromTensorData, toTensorData } from "./tensors.js"
 import { loadEngine, loadTools } from "./wasm.js"
 import type {
@@ -62,7 +62,10 @@ export const tools = {
 
   /** What a model says about itself: inputs, outputs, operators, parameters. */
   async inspect(model: ModelInput): Promise<Inspection> {
-    return withEngine(model, async engine => engine.inspect(await readModelFile(model)))
+    return withEngine(model, async engine => {
+      const { bytes, external } = await readModel(engine, model, {})
+      return engine.inspect(bytes, external)
+    })
   },
 
   /** The model as text: as it was read (`model`), with its facts (`graph`), or after the passes (`passes`). */

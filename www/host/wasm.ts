@@ -79,7 +79,7 @@ export interface Inspection {
 
 export interface EngineModule {
   externalDataLocations(model: Uint8Array): string[]
-  inspect(model: Uint8Array): Inspection
+  inspect(model: Uint8Array, external: Map<string, Uint8Array>): Inspection
   modelText(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions, stage: Stage): string
   EngineSession: {
     create(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions): EngineSession

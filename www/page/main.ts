@@ -38,7 +38,7 @@ async function work(reload: boolean, signal: AbortSignal): Promise<void> {
     if (loaded === undefined && chosen.model !== undefined) await loadModel(chosen.model, signal)
     if (loaded !== undefined && chosen.input !== undefined && !signal.aborted) await runModel(loaded, chosen.input)
   } catch (thrown) {
-    if (!signal.aborted) showError(thrown instanceof SentinelError ? thrown.code : "INTERNAL", (thrown as Error).message)
+    if (!signal.aborted) showThrown(thrown)
   } finally {
     hideProgress()
     byId<HTMLButtonElement>("run").disabled = chosen.model === undefined || chosen.input === undefined
@@ -79,6 +79,19 @@ async function runModel(model: Loaded, { name, file, isArrays }: NonNullable<typ
   refreshPlacement()
 }
 
+/** Runs what a person asked for; what goes wrong before the model is run is shown as well. */
+async function attempt(action: () => Promise<void>): Promise<void> {
+  try {
+    await action()
+  } catch (thrown) {
+    showThrown(thrown)
+  }
+}
+
+function showThrown(thrown: unknown): void {
+  showError(thrown instanceof SentinelError ? thrown.code : "INTERNAL", (thrown as Error).message)
+}
+
 /** Takes files of any kind: their names say what they are. */
 async function take(files: readonly File[]): Promise<void> {
   const ofKind = (pattern: RegExp) => files.filter(({ name }) => pattern.test(name))
@@ -97,7 +110,7 @@ async function take(files: readonly File[]): Promise<void> {
   if (labels !== undefined) await chooseLabels(labels)
   if (model === undefined && input === undefined && labels === undefined) {
     const names = files.map(({ name }) => name).join(", ")
-    return showError("INVALID_INPUT", `${names}: expected a model (.onnx), a picture (.png, .jpg, .bmp, .gif, .webp), arrays (.npz) or class names (.txt)`)
+    throw new SentinelError("INVALID_INPUT", `${names}: expected a model (.onnx), a picture (.png, .jpg, .bmp, .gif, .webp), arrays (.npz) or class names (.txt)`)
   }
   await refresh({ reload: model !== undefined })
 }
@@ -133,14 +146,13 @@ function readLabels(name: string, text: string): string[] {
   } catch {
     // The error below says what is expected.
   }
-  showError("INVALID_INPUT", `${name}: expected a JSON array of class names`)
-  return []
+  throw new SentinelError("INVALID_INPUT", `${name}: expected a JSON array of class names`)
 }
 
 async function chooseSample(digit: number): Promise<void> {
   const name = `digit_${digit}.png`
   const response = await fetch(new URL(`samples/${name}`, location.href))
-  if (!response.ok) return showError("IO", `${name}: the server answered ${response.status}`)
+  if (!response.ok) throw new SentinelError("IO", `${name}: the server answered ${response.status}`)
   chooseInput(name, await response.blob(), digit)
 }
 
@@ -177,7 +189,7 @@ function wireFiles(): void {
       const files = [...(input.files ?? [])]
       // The same file may be chosen again after it has changed.
       if (id !== "labels-file") input.value = ""
-      void take(files)
+      void attempt(() => take(files))
     })
   }
   let depth = 0
@@ -199,7 +211,7 @@ function wireFiles(): void {
     depth = 0
     overlay.hidden = true
     const files = [...(event.dataTransfer?.files ?? [])]
-    if (files.length > 0) void take(files)
+    if (files.length > 0) void attempt(() => take(files))
   })
 }
 
@@ -215,11 +227,12 @@ function wireChoices(): void {
     chooseModel(DIGITS)
     void refresh({ reload: true })
   })
-  byId("try").addEventListener("click", async () => {
+  const tryDigits = async () => {
     chooseModel(DIGITS)
     await chooseSample(SAMPLE_DIGIT)
     await refresh({ reload: true })
-  })
+  }
+  byId("try").addEventListener("click", () => void attempt(tryDigits))
   byId<HTMLImageElement>("preview").addEventListener("load", event => {
     const image = event.currentTarget as HTMLImageElement
     image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= SMALL_PIXELS)
@@ -235,10 +248,11 @@ function wireSamples(): void {
     picture.src = `samples/digit_${digit}.png`
     picture.alt = `The digit ${digit}`
     button.append(picture)
-    button.addEventListener("click", async () => {
+    const use = async () => {
       await chooseSample(digit)
       await refresh({ reload: false })
-    })
+    }
+    button.addEventListener("click", () => void attempt(use))
     return button
   })
   byId("samples").append(...buttons)
@@ -256,9 +270,7 @@ wireFiles()
 wireChoices()
 wireSamples()
 const debug = new URLSearchParams(location.search).get("debug")
-try {
+await attempt(async () => {
   await init(debug === null ? {} : { debug })
   await describeDevice()
-} catch (thrown) {
-  showError(thrown instanceof SentinelError ? thrown.code : "INTERNAL", (thrown as Error).message)
-}
+})

@@ -53,6 +53,7 @@ export function showFacts({ name, session }: Loaded): void {
     ["File", [name]],
     ["Inputs", describe(session.inputMetadata)],
     ["Outputs", describe(session.outputMetadata)],
+    ["Operators", [countedOperators(session.placement())]],
   ]
   byId("facts-list").replaceChildren(
     ...rows.flatMap(([term, lines]) => [
@@ -61,6 +62,14 @@ export function showFacts({ name, session }: Loaded): void {
     ]),
   )
   byId("facts").hidden = false
+}
+
+/** `Conv 3, Relu 2`: the most frequent first. */
+function countedOperators(placement: readonly Placement[]): string {
+  const counts = new Map<string, number>()
+  for (const { op } of placement) counts.set(op, (counts.get(op) ?? 0) + 1)
+  const sorted = [...counts].sort((a, b) => b[1] - a[1])
+  return sorted.map(([op, count]) => `${op} ${count}`).join(", ")
 }
 
 export function hideFacts(): void {
@@ -101,7 +110,7 @@ export function showRun(report: RunReport, loadMs: number, labels: readonly stri
 function showReason(placement: readonly Placement[]): void {
   const reasons = new Set(placement.map(({ reason }) => reason))
   const [reason = ""] = reasons
-  byId("reason").textContent = `On ${placement[0]?.backend}: ${reason}`
+  byId("reason").textContent = `Why: ${reason}`
   byId("reason").hidden = reasons.size !== 1 || reason === ""
 }
 

@@ -17,17 +17,13 @@ use wgpu::compat::{self, AdapterChoice, FailureKind, Gpu, GpuFailure};
 use wonnx::onnx::{GraphProto, ModelProto, TypeProto_oneof_value, ValueInfoProto};
 use wonnx::utils::{InputTensor, OutputTensor};
 
+use super::support::MAX_DEPTH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, Tensor};
 
 const AT: &str = "wonnx";
 
-/// The longest path through a graph, in nodes, for which wonnx's recursion fits the stack: in
-/// WebAssembly the engine's own, natively [`STACK_BYTES`].
-#[cfg(target_arch = "wasm32")]
-const MAX_DEPTH: usize = 500;
-#[cfg(not(target_arch = "wasm32"))]
-const MAX_DEPTH: usize = 5_000;
+/// The stack on which native sessions are made: room for [`MAX_DEPTH`] nodes.
 #[cfg(not(target_arch = "wasm32"))]
 const STACK_BYTES: usize = 128 << 20;
 
@@ -62,7 +58,10 @@ impl WonnxSession {
         let graph = model.get_graph();
         let constants = graph.get_initializer();
         let is_constant = |name: &str| constants.iter().any(|tensor| tensor.get_name() == name);
-        let inputs = graph.get_input().iter().filter(|info| !is_constant(info.get_name()));
+        let inputs = graph
+            .get_input()
+            .iter()
+            .filter(|info| !is_constant(info.get_name()));
         let inputs = inputs.map(port).collect::<Result<_>>()?;
         let outputs = graph.get_output().iter().map(port).collect::<Result<_>>()?;
         let depth = depth(graph);
@@ -71,7 +70,9 @@ impl WonnxSession {
             return Err(Error::unsupported(AT, why));
         }
 
-        let gpu = compat::open(&AdapterChoice::from_env()).await.map_err(failed)?;
+        let gpu = compat::open(&AdapterChoice::from_env())
+            .await
+            .map_err(failed)?;
         let session = gpu.checked(build(model)).await.map_err(failed)??;
         Ok(WonnxSession {
             gpu,
@@ -95,12 +96,17 @@ impl WonnxSession {
     pub async fn run(&self, feeds: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
         for (name, _) in &feeds {
             if !self.inputs.iter().any(|port| port.name == *name) {
-                return Err(Error::new(ErrorKind::InvalidInput, name, "the model has no such input"));
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    name,
+                    "the model has no such input",
+                ));
             }
         }
         let mut given = HashMap::new();
         for port in &self.inputs {
-            let missing = || Error::new(ErrorKind::InvalidInput, &port.name, "the input is missing");
+            let missing =
+                || Error::new(ErrorKind::InvalidInput, &port.name, "the input is missing");
             let feed = feeds.iter().find(|(name, _)| *name == port.name);
             let (_, tensor) = feed.ok_or_else(missing)?;
             given.insert(port.name.clone(), port.feed(tensor)?);
@@ -145,7 +151,8 @@ impl Port {
     fn narrow(&self, wide: &[i64]) -> Result<Vec<i32>> {
         let narrow = |(idx, &value): (usize, &i64)| {
             i32::try_from(value).map_err(|_| {
-                let why = format!("{value} at element {idx} does not fit into the 32 bits of wonnx");
+                let why =
+                    format!("{value} at element {idx} does not fit into the 32 bits of wonnx");
                 Error::dtype(&self.name, why)
             })
         };
@@ -161,7 +168,10 @@ impl Port {
                 let wide: Vec<i64> = values.into_iter().map(i64::from).collect();
                 Tensor::from_vec(&self.sizes, wide)
             }
-            _ => Err(Error::internal(&self.name, "wonnx gave another element type")),
+            _ => Err(Error::internal(
+                &self.name,
+                "wonnx gave another element type",
+            )),
         }
     }
 }
@@ -176,7 +186,11 @@ fn port(info: &ValueInfoProto) -> Result<Port> {
     let dtype = known.ok_or_else(|| Error::unsupported(&at, "an element type wonnx has not"))?;
     let dims = tensor.get_shape().get_dim().iter();
     // A dimension with a name instead of a size has the size 0.
-    let sizes = dims.map(|dim| usize::try_from(dim.get_dim_value()).ok().filter(|&size| size > 0));
+    let sizes = dims.map(|dim| {
+        usize::try_from(dim.get_dim_value())
+            .ok()
+            .filter(|&size| size > 0)
+    });
     let sizes: Option<Vec<usize>> = sizes.collect();
     Ok(Port {
         name: info.get_name().to_owned(),
@@ -190,7 +204,10 @@ fn depth(graph: &GraphProto) -> usize {
     let mut depths: HashMap<&str, usize> = HashMap::new();
     let mut longest = 0;
     for node in graph.get_node() {
-        let before = node.get_input().iter().filter_map(|name| depths.get(name.as_str()));
+        let before = node
+            .get_input()
+            .iter()
+            .filter_map(|name| depths.get(name.as_str()));
         let depth = before.max().copied().unwrap_or(0) + 1;
         longest = longest.max(depth);
         for name in node.get_output() {
@@ -209,7 +226,9 @@ async fn build(model: ModelProto) -> Result<wonnx::Session> {
 #[cfg(not(target_arch = "wasm32"))]
 async fn build(model: ModelProto) -> Result<wonnx::Session> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("wonnx".into()).stack_size(STACK_BYTES);
+        let thread = std::thread::Builder::new()
+            .name("wonnx".into())
+            .stack_size(STACK_BYTES);
         let build = move || block_on(caught(wonnx::Session::from_model(model)));
         let io = |error: std::io::Error| Error::internal(AT, error.to_string());
         let built_there = thread.spawn_scoped(scope, build).map_err(io)?.join();
@@ -256,7 +275,10 @@ async fn caught<T>(work: impl Future<Output = T>) -> Result<T> {
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    Error::internal(AT, format!("wonnx panicked: {}", text.unwrap_or("without a message")))
+    Error::internal(
+        AT,
+        format!("wonnx panicked: {}", text.unwrap_or("without a message")),
+    )
 }
 
 fn failed(failure: GpuFailure) -> Error {

@@ -17,6 +17,8 @@ use crate::backend::support::{self, Facts, Rule, Verdict, always};
 use crate::graph::{Graph, NodeId};
 use crate::tensor::{DType, Fact, Kind};
 
+#[cfg(feature = "wonnx")]
+pub(super) use whole::MAX_DEPTH;
 pub use whole::graph_refusal;
 
 /// The element types that wonnx's buffers have.
@@ -92,7 +94,7 @@ const TABLE: &[Rule] = &[
     rule("Sinh", FLOAT, always),
     rule("Softmax", FLOAT, reduce::softmax),
     rule("Softsign", FLOAT, always),
-    rule("Split", FLOAT, select::split),
+    rule("Split", ANY, select::split),
     rule("Sqrt", FLOAT, always),
     rule("Squeeze", ANY, select::one_input),
     rule("Sub", NUMBER, one_type),
@@ -105,7 +107,14 @@ const TABLE: &[Rule] = &[
 ];
 
 /// Operators that give on their input's buffer without a launch.
-const FORWARDING: &[&str] = &["Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"];
+const FORWARDING: &[&str] = &[
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+];
 
 /// Why wonnx does not take a node; `None` when it does.
 pub fn refusal(graph: &Graph, id: NodeId) -> Option<String> {
@@ -122,9 +131,15 @@ pub fn refusal(graph: &Graph, id: NodeId) -> Option<String> {
 /// What wonnx wants of every node, whatever its operator.
 fn every_node(facts: &Facts) -> Verdict {
     let node = facts.node;
-    require(node.outputs.iter().all(Option::is_some), "an output is left out")?;
+    require(
+        node.outputs.iter().all(Option::is_some),
+        "an output is left out",
+    )?;
     let n_outputs = node.outputs.len();
-    require(n_outputs == 1 || node.op.is("Split"), "a second output is read")?;
+    require(
+        n_outputs == 1 || node.op.is("Split"),
+        "a second output is read",
+    )?;
     for idx in 0..node.inputs.len() {
         // The places of a picture that `Resize` looks at are ignored in its usual modes.
         if node.op.is("Resize") && idx == 1 {
@@ -142,7 +157,10 @@ fn every_node(facts: &Facts) -> Verdict {
         let is_launched = !FORWARDING.iter().any(|op| node.op.is(op));
         let n_elements = elements(&facts.output_sizes(idx).ok_or(UNKNOWN_SIZE)?);
         let fits = n_elements <= MAX_GROUPS * MAX_GROUP_SIZE;
-        require(!is_launched || fits, "the output has more than 16,776,960 elements")?;
+        require(
+            !is_launched || fits,
+            "the output has more than 16,776,960 elements",
+        )?;
     }
     Ok(())
 }
@@ -150,13 +168,28 @@ fn every_node(facts: &Facts) -> Verdict {
 fn every_value(fact: &Fact, may_be_empty: bool) -> Verdict {
     require(fact.kind == Kind::Tensor, "a value is no tensor")?;
     let dtype = fact.dtype.ok_or("an element type is unknown")?;
-    require(ANY.contains(&dtype), "an element type is none of f32, i32 and i64")?;
+    require(
+        ANY.contains(&dtype),
+        "an element type is none of f32, i32 and i64",
+    )?;
     let sizes = fact.sizes().ok_or(UNKNOWN_SIZE)?;
-    require(may_be_empty || !sizes.contains(&0), "a value has no elements")
+    require(
+        may_be_empty || !sizes.contains(&0),
+        "a value has no elements",
+    )
 }
 
 fn require(holds: bool, why: &'static str) -> Verdict {
     if holds { Ok(()) } else { Err(why) }
+}
+
+/// wonnx writes a number into the shader without an exponent, and WGSL reads a long one as an
+/// integer too large.
+fn literal(number: f32) -> Verdict {
+    require(
+        number.abs() <= 1e10,
+        "a number among its attributes is above 1e10",
+    )
 }
 
 /// All inputs and outputs have one element type.
@@ -174,7 +207,9 @@ fn sizes(facts: &Facts, idx: usize) -> Result<Vec<usize>, &'static str> {
 }
 
 fn elements(sizes: &[usize]) -> u64 {
-    sizes.iter().fold(1_u64, |count, &size| count.saturating_mul(size as u64))
+    sizes
+        .iter()
+        .fold(1_u64, |count, &size| count.saturating_mul(size as u64))
 }
 
 /// wonnx launches more than 65,535 items in groups of several; where the last group is not full,
@@ -198,5 +233,9 @@ fn ints(
         _ => return Err("a list attribute is missing"),
     };
     let fits = values.len() == len && values.iter().all(|&value| value >= least);
-    if fits { Ok(values) } else { Err("a list attribute has a wrong length or value") }
+    if fits {
+        Ok(values)
+    } else {
+        Err("a list attribute has a wrong length or value")
+    }
 }

@@ -16,6 +16,9 @@ pub struct WriteOptions {
     pub ir_version: i64,
     /// Leave large weights out of the model, as [`Written::external`].
     pub external: bool,
+    /// List the elements of `i64` tensors instead of writing them as raw data: wonnx reads raw data
+    /// of that type as zeros.
+    pub listed_i64: bool,
 }
 
 impl Default for WriteOptions {
@@ -23,6 +26,7 @@ impl Default for WriteOptions {
         WriteOptions {
             ir_version: 8,
             external: false,
+            listed_i64: false,
         }
     }
 }
@@ -40,9 +44,10 @@ const EXTERNAL_BYTES: usize = 1024;
 
 struct Writer {
     external: Option<Vec<(String, Bytes)>>,
+    listed_i64: bool,
 }
 
-/// Writes a graph, with its constants as raw data.
+/// Writes a graph, with its constants as raw data unless the options say otherwise.
 ///
 /// # Errors
 /// `MODEL_PARSE` when the graph has a cycle or the IR version cannot be written,
@@ -57,6 +62,7 @@ pub fn write(graph: &Graph, options: &WriteOptions) -> Result<Written> {
     }
     let mut writer = Writer {
         external: options.external.then(Vec::new),
+        listed_i64: options.listed_i64,
     };
     let mut model = Message::default();
     model.int(1, options.ir_version);
@@ -200,6 +206,12 @@ impl Writer {
         if let Some(name) = name {
             message.text(8, name);
         }
+        if self.listed_i64
+            && let Some(elements) = tensor.elements::<i64>()
+        {
+            elements.iter().for_each(|&element| message.int(7, element));
+            return message;
+        }
         let Data::Bytes(bytes) = tensor.data() else {
             return message;
         };
@@ -207,7 +219,11 @@ impl Writer {
             Some(external) if name.is_some() && bytes.len() >= EXTERNAL_BYTES => {
                 let location = format!("weights_{}.data", external.len());
                 let length = bytes.len().to_string();
-                let entries = [("location", &*location), ("offset", "0"), ("length", &length)];
+                let entries = [
+                    ("location", &*location),
+                    ("offset", "0"),
+                    ("length", &length),
+                ];
                 for (key, value) in entries {
                     let mut entry = Message::default();
                     entry.text(1, key);
@@ -273,4 +289,31 @@ fn type_proto(fact: &Fact) -> Result<Message> {
         message.message(number, inner);
     }
     Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::text;
+    use crate::model::onnx::{MapExternal, read};
+
+    #[test]
+    fn listed_integers_are_read_back_and_are_not_raw_data() {
+        let text = "const c: i64[3] = [-1, 300, 4611686018427387904]\ny = Identity(c)\noutput y";
+        let graph = text::parse(text).unwrap();
+        let of = |listed_i64: bool| {
+            let options = WriteOptions {
+                listed_i64,
+                ..WriteOptions::default()
+            };
+            write(&graph, &options).unwrap().model
+        };
+        let raw = [-1_i64, 300, 1 << 62].map(i64::to_le_bytes).concat();
+        let has_raw = |model: &[u8]| model.windows(raw.len()).any(|bytes| bytes == raw);
+        assert!(has_raw(&of(false)) && !has_raw(&of(true)));
+        let model = read(Bytes::from(of(true)), &MapExternal::default()).unwrap();
+        let c = model.graph.find("c").unwrap();
+        let elements = model.graph.constant(c).unwrap().to_i64s();
+        assert_eq!(elements, Some(vec![-1, 300, 1 << 62]));
+    }
 }

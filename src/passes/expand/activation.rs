@@ -154,6 +154,21 @@ pub(super) fn clip(b: &Build) -> Formula {
     Ok(y)
 }
 
+/// `Dropout` outside of training gives its input back, with a mask that keeps all.
+pub(super) fn dropout(b: &Build) -> Formula {
+    let x = b.x()?;
+    if let Some(mode) = b.node.input(2)
+        && b.known_ints(mode)? != [0]
+    {
+        return Err(Skip::Refused("it is in training mode"));
+    }
+    if b.node.output(1).is_some() {
+        let ones = b.op("Expand", &[b.scalar(DType::F32, 1.0)?, b.op("Shape", &[x])]);
+        b.also(1, b.cast(ones, DType::Bool));
+    }
+    Ok(b.op("Identity", &[x]))
+}
+
 /// Infinities of one sign: `isinf(x) and x > 0`.
 pub(super) fn is_inf(b: &Build) -> Formula {
     let x = b.x()?;

@@ -72,30 +72,41 @@ fn product(factors: &[i64]) -> Result<i64, Skip> {
 
 /// `CenterCropPad`: a slice where the wanted size is smaller, a pad where it is larger.
 pub(super) fn center_crop_pad(b: &Build) -> Formula {
-    let x = b.x()?;
-    let (sizes, wanted) = (b.sizes(x)?, b.known_ints(b.input(1)?)?);
-    let rank = sizes.len();
-    let axes: Vec<usize> = match b.node.attrs.ints("axes") {
-        Some(axes) => axes.iter().map(|&axis| b.axis(axis, rank)).collect::<Result<_, _>>()?,
-        None => (0..rank).collect(),
+    let (x, wanted) = (b.x()?, b.cast(b.input(1)?, DType::I64));
+    let rank = b.rank(x)? as i64;
+    let axes = match b.node.attrs.ints("axes") {
+        Some(axes) => b.ints(axes),
+        None => b.ints(&(0..rank).collect::<Vec<i64>>()),
     };
-    if axes.len() != wanted.len() || wanted.iter().any(|&size| size < 0) {
-        return Err(Skip::Refused("shape and axes differ in length"));
+    let (zero, two) = (b.ints(&[0]), b.ints(&[2]));
+    let size = b.op("Gather", &[b.op("Shape", &[x]), axes]);
+    let half = |n: ValueId| b.div(n, two);
+    let start = half(b.op("Max", &[b.sub(size, wanted), zero]));
+    let end = b.add(start, b.op("Min", &[size, wanted]));
+    let missing = b.op("Max", &[b.sub(wanted, size), zero]);
+    let before = half(missing);
+    let both = [before, b.sub(missing, before)];
+    let pads = b.op_with("Concat", &both, [("axis", Attr::Int(0))]);
+    let inside = b.op("Slice", &[x, start, end, axes]);
+    Ok(b.op_with("Pad", &[Some(inside), Some(pads), None, Some(axes)], []))
+}
+
+/// `Pad` of some axes as a `Pad` of all.
+pub(super) fn pad_all_axes(b: &Build) -> Formula {
+    let (x, pads) = (b.x()?, b.input(1)?);
+    let axes = b.node.input(3).ok_or(Skip::NoMatch)?;
+    let rank = b.rank(x)?;
+    if rank == 0 {
+        return Err(Skip::NoMatch);
     }
-    let (mut starts, mut ends, mut pads) = (vec![0; rank], sizes.clone(), vec![0; 2 * rank]);
-    for (&axis, &wanted) in axes.iter().zip(&wanted) {
-        let missing = wanted - sizes[axis];
-        if missing < 0 {
-            starts[axis] = -missing / 2;
-            ends[axis] = starts[axis] + wanted;
-        } else {
-            pads[axis] = missing / 2;
-            pads[rank + axis] = missing - missing / 2;
-        }
-    }
-    let all: Vec<i64> = (0..rank as i64).collect();
-    let inside = b.op("Slice", &[x, b.ints(&starts), b.ints(&ends), b.ints(&all)]);
-    Ok(b.op("Pad", &[inside, b.ints(&pads)]))
+    let size = b.ints(&[rank as i64]);
+    let before = b.op("Mod", &[b.cast(axes, DType::I64), size]);
+    let places = [before, b.add(before, size)];
+    let along = || [("axis", Attr::Int(0))];
+    let places = b.op_with("Concat", &places, along());
+    let zeros = b.ints(&vec![0; 2 * rank]);
+    let all = b.op_with("ScatterElements", &[zeros, places, pads], along());
+    b.again("Pad", &[Some(x), Some(all), b.node.input(2)], b.node.attrs.clone())
 }
 
 // mask ? x : 0, where the mask is what is on and above (or below) diagonal k
@@ -145,69 +156,69 @@ pub(super) fn eye_like(b: &Build) -> Formula {
     Ok(if dtype == DType::F32 { ones } else { b.cast(ones, dtype) })
 }
 
-/// `HannWindow`, `HammingWindow`, `BlackmanWindow` of a constant size.
+// a - b cos(t) + c cos(2 t) with t from 0 to a full turn
 pub(super) fn window(b: &Build) -> Formula {
-    let &[size] = &b.known_ints(b.x()?)?[..] else {
-        return Err(Skip::Refused("size is not one number"));
-    };
-    bounded(&[size])?;
-    let period = if b.int("periodic", 1) != 0 { size } else { size - 1 };
+    let size = b.x()?;
+    let number = |number: f64| b.scalar(DType::F32, number);
+    let idx = b.op("Range", &[b.like(size, 0.0)?, size, b.like(size, 1.0)?]);
+    let mut period = b.cast(size, DType::F32);
+    if b.int("periodic", 1) == 0 {
+        // A symmetric window of one element has no period.
+        period = b.op("Max", &[b.sub(period, number(1.0)?), number(1.0)?]);
+    }
     let terms = match &*b.node.op.name {
         "HannWindow" => [0.5, 0.5, 0.0],
         "HammingWindow" => [25.0 / 46.0, 21.0 / 46.0, 0.0],
         _ => [0.42, 0.5, 0.08],
     };
-    // A symmetric window of one element has no period.
-    let angle = |n: i64| TAU * n as f64 / period.max(1) as f64;
-    let at = |n: i64| terms[0] - terms[1] * angle(n).cos() + terms[2] * (2.0 * angle(n)).cos();
+    let turn = b.mul(b.cast(idx, DType::F32), b.div(number(TAU)?, period));
+    let wave = |factor: f64, angle: ValueId| -> Formula {
+        Ok(b.mul(number(factor)?, b.op("Cos", &[angle])))
+    };
+    let first = b.sub(number(terms[0])?, wave(terms[1], turn)?);
+    let y = b.add(first, wave(terms[2], b.mul(number(2.0)?, turn))?);
     let dtype = DType::from_onnx(b.int("output_datatype", 1));
-    if dtype == Some(DType::F64) {
-        let elements: Vec<f64> = (0..size).map(at).collect();
-        return Ok(b.constant(Tensor::vector(&elements)));
-    }
-    let elements = table(b, &[size], (0..size).map(|n| at(n) as f32).collect())?;
     match dtype.ok_or(Skip::Refused("output_datatype is unknown"))? {
-        DType::F32 => Ok(elements),
-        dtype => Ok(b.cast(elements, dtype)),
+        DType::F32 => Ok(y),
+        dtype => Ok(b.cast(y, dtype)),
     }
 }
 
 /// theta: [N, 2, 3] -> [N, H, W, 2], or [N, 3, 4] -> [N, D, H, W, 3]: positions of pixels times
 /// theta.
 pub(super) fn affine_grid(b: &Build) -> Formula {
-    let (theta, size) = (b.x()?, b.known_ints(b.input(1)?)?);
-    if !matches!(size.len(), 4 | 5) {
-        return Err(Skip::Refused("size is neither that of a picture nor of a volume"));
-    }
-    let spatial = &size[2..];
-    let n_axes = spatial.len();
-    let count = bounded(spatial)?;
-    bounded(&[count, n_axes as i64 + 1])?;
-    let is_aligned = b.int("align_corners", 0) != 0;
-    let position = |idx: i64, size: i64| {
-        let (idx, size) = (idx as f64, size as f64);
-        if is_aligned { 2.0 * idx / (size - 1.0) - 1.0 } else { (2.0 * idx + 1.0) / size - 1.0 }
-    };
-    let mut positions = Vec::new();
-    for pixel in 0..count {
-        // The fastest axis comes first: x, y, z, 1.
-        let mut rest = pixel;
-        for &size in spatial.iter().rev() {
-            positions.push(position(rest % size, size) as f32);
-            rest /= size;
-        }
-        positions.push(1.0);
-    }
-    let mut positions = table(b, &[count, n_axes as i64 + 1], positions)?;
+    let (theta, size) = (b.x()?, b.input(1)?);
     let dtype = b.dtype(theta)?;
-    if dtype != DType::F32 {
-        positions = b.cast(positions, dtype);
+    let n_axes = match b.sizes(size)?[..] {
+        [4] => 2,
+        [5] => 3,
+        _ => return Err(Skip::Refused("size is neither that of a picture nor of a volume")),
+    };
+    let join = |parts: &[ValueId], axis: i64| b.op_with("Concat", parts, [("axis", Attr::Int(axis))]);
+    let spatial = b.op("Slice", &[size, b.ints(&[2]), b.ints(&[n_axes + 2])]);
+    let of_pixels = join(&[spatial, b.ints(&[1])], 0);
+    let (one, two) = (b.scalar(dtype, 1.0)?, b.scalar(dtype, 2.0)?);
+    // The fastest axis comes first: x, y, z, 1.
+    let mut columns = Vec::new();
+    for axis in (0..n_axes).rev() {
+        let count = b.op("Gather", &[size, b.constant(Tensor::scalar(axis + 2))]);
+        let idx = b.op("Range", &[b.like(size, 0.0)?, count, b.like(size, 1.0)?]);
+        let (idx, count) = (b.cast(idx, dtype), b.cast(count, dtype));
+        let from_zero = if b.int("align_corners", 0) != 0 {
+            b.div(b.mul(two, idx), b.sub(count, one))
+        } else {
+            b.div(b.add(b.mul(two, idx), one), count)
+        };
+        let mut shape = vec![1; n_axes as usize + 1];
+        shape[axis as usize] = -1;
+        let along = b.reshape(b.sub(from_zero, one), &shape);
+        columns.push(b.op("Expand", &[along, of_pixels]));
     }
+    columns.push(b.op("Expand", &[one, of_pixels]));
+    let positions = b.reshape(join(&columns, -1), &[1, -1, n_axes + 1]);
     let grid = b.op("MatMul", &[positions, b.transpose(theta, &[0, 2, 1])]);
-    let mut shape = vec![size[0]];
-    shape.extend(spatial);
-    shape.push(n_axes as i64);
-    Ok(b.reshape(grid, &shape))
+    let batch = b.op("Slice", &[size, b.ints(&[0]), b.ints(&[1])]);
+    Ok(b.op("Reshape", &[grid, join(&[batch, spatial, b.ints(&[n_axes])], 0)]))
 }
 
 /// x: [N, C * P, L] -> [N, C, ..]: a transposed convolution that puts element p of a block of P

@@ -3,7 +3,7 @@
 use super::{Build, Formula, Skip};
 use crate::graph::ValueId;
 use crate::ops::Attr;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 // sum |x|
 pub(super) fn l1(b: &Build) -> Formula {
@@ -78,4 +78,14 @@ pub(super) fn hardmax(b: &Build) -> Formula {
         [("axis", Attr::Int(0))],
     );
     Ok(b.op_with("OneHot", &[first_max, depth, off_on], [("axis", Attr::Int(axis))]))
+}
+
+/// `OneHot` whose indices or depth are whole numbers in a float type.
+pub(super) fn one_hot(b: &Build) -> Formula {
+    let (indices, depth, values) = (b.x()?, b.input(1)?, b.input(2)?);
+    if !b.dtype(indices)?.is_float() && !b.dtype(depth)?.is_float() {
+        return Err(Skip::NoMatch);
+    }
+    let whole = |value: ValueId| b.cast(value, DType::I64);
+    Ok(b.op_attrs("OneHot", &[whole(indices), whole(depth), values], b.node.attrs.clone()))
 }

@@ -59,25 +59,42 @@ fn clipped(b: &Build, x: ValueId, min: f64, max: f64) -> Formula {
     Ok(b.op("Clip", &[x, b.scalar(DType::F32, min)?, b.scalar(DType::F32, max)?]))
 }
 
-/// `Max` or `Min` with a constant is a `Clip`.
+/// `Max` or `Min` with a constant is a `Clip`; of several values, a reduction over a list of them.
 pub(super) fn bound(b: &Build) -> Formula {
-    let (x, y) = (b.x()?, b.input(1)?);
-    if b.node.inputs.len() != 2 || b.dtype(x)? != DType::F32 {
-        return Err(Skip::Refused("wonnx compares f32 with one constant"));
+    let (x, sizes) = (b.x()?, output_sizes(b)?);
+    let is_max = b.node.op.is("Max");
+    let dtype = b.dtype(x)?;
+    if !matches!(dtype, DType::F32 | DType::I32) {
+        return Err(Skip::Refused("wonnx compares f32 and i32"));
     }
-    let (x, number) = match (known_number(b, x), known_number(b, y)) {
-        (_, Some(number)) => (x, number),
-        (Some(number), _) => (y, number),
-        _ => return Err(Skip::Refused("neither side is one constant number")),
+    let given: Option<Vec<ValueId>> = b.node.inputs.iter().copied().collect();
+    let given = given.ok_or(Skip::NoMatch)?;
+    if let [one, other] = given[..]
+        && dtype == DType::F32
+    {
+        let (x, number) = match (known_number(b, one), known_number(b, other)) {
+            (Some(number), _) => (other, Some(number)),
+            (None, number) => (one, number),
+        };
+        if let Some(number) = number
+            && b.sizes(x)? == sizes
+        {
+            let number = Some(b.like(x, number)?);
+            let bounds = if is_max { [Some(x), number, None] } else { [Some(x), None, number] };
+            return Ok(b.op_with("Clip", &bounds, []));
+        }
+    }
+    let count = product(&sizes)?;
+    let as_row = |value: ValueId| -> Formula {
+        let is_whole = b.sizes(value)? == sizes;
+        let whole = if is_whole { value } else { b.op("Expand", &[value, b.ints(&sizes)]) };
+        Ok(b.reshape(whole, &[1, count]))
     };
-    if b.sizes(x)? != output_sizes(b)? {
-        return Err(Skip::Refused("the constant has more axes"));
-    }
-    if b.node.op.is("Max") {
-        Ok(b.op_with("Clip", &[Some(x), Some(b.like(x, number)?), None], []))
-    } else {
-        Ok(b.op_with("Clip", &[Some(x), None, Some(b.like(x, number)?)], []))
-    }
+    let rows: Vec<ValueId> = given.into_iter().map(as_row).collect::<Result<_, _>>()?;
+    let list = b.op_with("Concat", &rows, [("axis", Attr::Int(0))]);
+    let name = if is_max { "ReduceMax" } else { "ReduceMin" };
+    let best = b.op_with(name, &[list, b.ints(&[0])], [("keepdims", Attr::Int(0))]);
+    Ok(b.reshape(best, &sizes))
 }
 
 /// wonnx fuses every `LeakyRelu` into the `Conv` before it, and loses it there.

@@ -10,11 +10,12 @@ mod matmul;
 mod quantized;
 mod reduce;
 mod select;
+mod widen;
 
 use super::build::{self, Build, Formula};
 use super::{Evaluate, Skip, expand, fold};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, NodeId, Source, ValueId, infer};
+use crate::graph::{Graph, Node, NodeId, Patch, Source, ValueId, infer};
 use crate::ops::Attr;
 
 /// wonnx's Softmax knows no later version, and its earlier ones mean something else.
@@ -103,6 +104,7 @@ const EXPANDED: &[&str] = &[
 /// # Errors
 /// What inference finds, which for a graph that was inferred before is nothing new.
 pub fn lower_for_wonnx(graph: &mut Graph, evaluate: Evaluate) -> Result<()> {
+    widen::widen_halves(graph);
     for _ in 0..MAX_ROUNDS {
         let changed = lower_nodes(graph)?;
         graph.remove_dead()?;
@@ -125,8 +127,16 @@ fn lower_nodes(graph: &mut Graph) -> Result<bool> {
     Ok(changed)
 }
 
-fn lowered(graph: &Graph, id: NodeId) -> Option<crate::graph::Patch> {
-    let op = &graph.node(id).op;
+fn lowered(graph: &Graph, id: NodeId) -> Option<Patch> {
+    let node = graph.node(id);
+    let op = &node.op;
+    // wonnx has no empty tensors, and a size of 0 in a shape would mean another one.
+    let is_empty =
+        |value: &ValueId| graph.value(*value).fact.sizes().is_some_and(|sizes| sizes.contains(&0));
+    let data = node.inputs.first().into_iter().chain(&node.outputs);
+    if data.flatten().any(is_empty) {
+        return None;
+    }
     if !op.domain.is_empty() || EXPANDED.contains(&&*op.name) {
         return expand::expansion(graph, id).ok();
     }

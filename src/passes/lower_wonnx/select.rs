@@ -158,14 +158,17 @@ pub(super) fn split(b: &Build) -> Formula {
     first.ok_or(Skip::NoMatch)
 }
 
-/// `Concat` of rows, at most as many at a time as a shader can bind.
+/// `Concat` of rows without empty parts, at most as many at a time as a shader can bind.
 pub(super) fn concat(b: &Build) -> Formula {
     let sizes = output_sizes(b)?;
     let axis = b.axis(b.int("axis", 0), sizes.len())?;
     let (outer, _) = around(&sizes, axis)?;
-    let parts: Option<Vec<ValueId>> = b.node.inputs.iter().copied().collect();
-    let parts = parts.ok_or(Skip::NoMatch)?;
-    if outer == 1 && parts.len() <= MAX_CONCAT_INPUTS {
+    let given: Option<Vec<ValueId>> = b.node.inputs.iter().copied().collect();
+    let mut parts = given.ok_or(Skip::NoMatch)?;
+    let sizes_of = |part: ValueId| b.fact(part).sizes();
+    parts.retain(|&part| !sizes_of(part).is_some_and(|sizes| sizes.contains(&0)));
+    let is_whole = parts.len() == b.node.inputs.len();
+    if parts.is_empty() || (is_whole && outer == 1 && parts.len() <= MAX_CONCAT_INPUTS) {
         return Err(Skip::NoMatch);
     }
     let rows: Result<Vec<ValueId>, Skip> =
@@ -386,13 +389,13 @@ pub(super) fn resize(b: &Build) -> Formula {
 fn known_scales(b: &Build, sizes: &[i64], out: &[i64]) -> Result<Vec<f64>, Skip> {
     let mut scales: Vec<f64> =
         sizes.iter().zip(out).map(|(&size, &out)| out as f64 / size as f64).collect();
-    let Some(given) = b.node.input(2).and_then(|scales| b.graph.constant(scales)?.to_f64s()) else {
+    let scales_input = b.node.input(2).filter(|&value| b.fact(value).sizes() != Some(vec![0]));
+    let Some(scales_input) = scales_input else {
         let stretches = b.node.attrs.str("keep_aspect_ratio_policy").unwrap_or("stretch") == "stretch";
         return if stretches { Ok(scales) } else { Err(Skip::Refused("the aspect ratio is kept")) };
     };
-    if given.is_empty() {
-        return Ok(scales);
-    }
+    let given = b.graph.constant(scales_input).and_then(Tensor::to_f64s);
+    let given = given.ok_or(Skip::Refused("the scales vary"))?;
     let axes: Vec<usize> = match b.node.attrs.ints("axes") {
         Some(axes) => axes.iter().map(|&axis| b.axis(axis, sizes.len())).collect::<Result<_, _>>()?,
         None => (0..sizes.len()).collect(),

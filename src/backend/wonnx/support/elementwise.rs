@@ -1,18 +1,20 @@
 //! Element by element.
 
-use super::{one_type, require};
+use super::{literal, one_type, require};
 use crate::backend::support::{Facts, Verdict};
 use crate::graph::{Node, Source};
 use crate::tensor::DType;
 
 pub(super) fn positive_alpha(facts: &Facts) -> Verdict {
     let alpha = facts.node.attrs.float("alpha").unwrap_or(1.0);
-    require(alpha > 0.0, "alpha is not positive")
+    require(alpha > 0.0, "alpha is not positive")?;
+    literal(alpha)
 }
 
 pub(super) fn leaky_relu(facts: &Facts) -> Verdict {
     let alpha = facts.node.attrs.float("alpha").unwrap_or(0.01);
     require(alpha >= 0.0, "alpha is negative")?;
+    literal(alpha)?;
     // wonnx fuses the two, and its general convolution forgets the activation.
     let follows_conv = producer(facts).is_some_and(|node| node.op.is("Conv"));
     require(!follows_conv, "it follows a Conv")

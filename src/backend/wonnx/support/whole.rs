@@ -8,14 +8,21 @@ use crate::tensor::{DType, Kind};
 const OPSETS: std::ops::RangeInclusive<i64> = 13..=15;
 
 /// The longest path through a graph, in nodes, for which wonnx's recursion fits the stack.
-pub(crate) const MAX_DEPTH: usize = if cfg!(target_arch = "wasm32") { 500 } else { 5_000 };
+pub(crate) const MAX_DEPTH: usize = if cfg!(target_arch = "wasm32") {
+    500
+} else {
+    5_000
+};
 
 type Check = Result<(), String>;
 
 /// Why wonnx does not take a graph whatever its nodes; `None` when it does.
 pub fn graph_refusal(graph: &Graph) -> Option<String> {
     let checks: [fn(&Graph) -> Check; 4] = [opset, values, outputs, depth];
-    checks.iter().find_map(|check| check(graph).err()).map(|why| format!("wonnx: {why}"))
+    checks
+        .iter()
+        .find_map(|check| check(graph).err())
+        .map(|why| format!("wonnx: {why}"))
 }
 
 /// wonnx looks at no node's domain, and refuses a model that names another than ONNX's own.
@@ -25,7 +32,9 @@ fn opset(graph: &Graph) -> Check {
             if OPSETS.contains(version) {
                 return Ok(());
             }
-            Err(format!("it knows ONNX's version 13, the graph is of {version}"))
+            Err(format!(
+                "it knows ONNX's version 13, the graph is of {version}"
+            ))
         }
         _ => Err("it has no operators but ONNX's own".into()),
     }
@@ -94,7 +103,11 @@ fn depth(graph: &Graph) -> Check {
     let mut longest = 0;
     for id in order {
         let node = graph.node(id);
-        let before = node.inputs.iter().flatten().map(|value| depths[value.idx()]);
+        let before = node
+            .inputs
+            .iter()
+            .flatten()
+            .map(|value| depths[value.idx()]);
         let depth = before.max().unwrap_or(0) + 1;
         for value in node.outputs.iter().flatten() {
             depths[value.idx()] = depth;
@@ -102,7 +115,9 @@ fn depth(graph: &Graph) -> Check {
         longest = longest.max(depth);
     }
     if longest > MAX_DEPTH {
-        return Err(format!("the longest path has {longest} nodes, it bears {MAX_DEPTH}"));
+        return Err(format!(
+            "the longest path has {longest} nodes, it bears {MAX_DEPTH}"
+        ));
     }
     Ok(())
 }
