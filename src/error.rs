@@ -68,11 +68,7 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub fn new(
-        kind: ErrorKind,
-        at: impl Into<String>,
-        why: impl Into<Cow<'static, str>>,
-    ) -> Error {
+    pub fn new(kind: ErrorKind, at: impl Into<String>, why: impl Into<Cow<'static, str>>) -> Error {
         Error {
             kind,
             at: at.into(),

@@ -27,7 +27,9 @@ impl Provider {
     }
 
     pub fn from_name(name: &str) -> Option<Provider> {
-        [Provider::Wonnx, Provider::Cpu].into_iter().find(|provider| provider.name() == name)
+        [Provider::Wonnx, Provider::Cpu]
+            .into_iter()
+            .find(|provider| provider.name() == name)
     }
 }
 
@@ -65,7 +67,9 @@ pub struct Placement {
 pub enum Plan {
     Cpu,
     /// The graph as wonnx takes it: static shapes, constants in place.
-    Wonnx { model: Vec<u8> },
+    Wonnx {
+        model: Vec<u8>,
+    },
 }
 
 pub struct Session {
@@ -177,7 +181,10 @@ impl Session {
         let refusal = self.cpu_refusal.clone().or_else(|| reasons.first_error());
         Err(refusal.unwrap_or_else(|| {
             let why = self.passed_over.clone();
-            Error::unsupported("session", why.unwrap_or_else(|| "no execution provider".into()))
+            Error::unsupported(
+                "session",
+                why.unwrap_or_else(|| "no execution provider".into()),
+            )
         }))
     }
 
@@ -202,7 +209,9 @@ impl Session {
         passes::lower_for_wonnx(&mut graph, &cpu::evaluate)?;
         for (id, node) in graph.nodes() {
             if let Some(why) = wonnx::refusal(&graph, id) {
-                reasons.refused.push((node.label(), node.op.to_string(), why));
+                reasons
+                    .refused
+                    .push((node.label(), node.op.to_string(), why));
             }
         }
         if let Some(why) = wonnx::graph_refusal(&graph) {
@@ -231,7 +240,10 @@ impl Session {
             };
             let fits = shape.rank() == sizes.len();
             let wrong = || {
-                Error::shape(&port.name, format!("expected {shape}, got {}", Shape::known(sizes)))
+                Error::shape(
+                    &port.name,
+                    format!("expected {shape}, got {}", Shape::known(sizes)),
+                )
             };
             if !fits {
                 return Err(wrong());
@@ -241,7 +253,9 @@ impl Session {
                 match dim {
                     Dim::Size(expected) if *expected != size => return Err(wrong()),
                     Dim::Symbol(name) => {
-                        let known = symbols.entry(name.to_string()).or_insert((size, &port.name));
+                        let known = symbols
+                            .entry(name.to_string())
+                            .or_insert((size, &port.name));
                         if known.0 != size {
                             let why = format!(
                                 "dimension {name} is {size} here and {} in input {}",
@@ -254,7 +268,10 @@ impl Session {
                 }
             }
         }
-        Ok(symbols.into_iter().map(|(name, (size, _))| (name, size)).collect())
+        Ok(symbols
+            .into_iter()
+            .map(|(name, (size, _))| (name, size))
+            .collect())
     }
 
     /// Checks names, types and shapes of what a caller feeds, and gives the tensors in the shapes
@@ -275,18 +292,35 @@ impl Session {
                 && expected != tensor.dtype()
             {
                 let (expected, given) = (expected.long_name(), tensor.dtype().long_name());
-                return Err(Error::dtype(name, format!("expected {expected}, got {given}")));
+                return Err(Error::dtype(
+                    name,
+                    format!("expected {expected}, got {given}"),
+                ));
             }
-            let is_scalar = port.fact.shape.as_ref().is_some_and(|shape| shape.rank() == 0);
-            let tensor = if is_scalar && tensor.len() == 1 { tensor.reshaped(&[])? } else { tensor };
+            let is_scalar = port
+                .fact
+                .shape
+                .as_ref()
+                .is_some_and(|shape| shape.rank() == 0);
+            let tensor = if is_scalar && tensor.len() == 1 {
+                tensor.reshaped(&[])?
+            } else {
+                tensor
+            };
             checked.push((name, tensor));
         }
         for port in &self.inputs {
             if !checked.iter().any(|(name, _)| *name == port.name) {
-                return Err(Error::new(ErrorKind::InvalidInput, &port.name, "the input is missing"));
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    &port.name,
+                    "the input is missing",
+                ));
             }
         }
-        let sizes = checked.iter().map(|(name, tensor)| (name.clone(), tensor.sizes().to_vec()));
+        let sizes = checked
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.sizes().to_vec()));
         self.symbols(&sizes.collect())?;
         Ok(checked)
     }
@@ -300,7 +334,8 @@ impl Session {
         let Some(cpu) = &self.cpu else {
             return Err(Error::internal("session", "the graph is not on the cpu"));
         };
-        let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(name, x)| (name.as_str(), x)).collect();
+        let feeds: Vec<(&str, &Tensor)> =
+            feeds.iter().map(|(name, x)| (name.as_str(), x)).collect();
         cpu.run(&feeds, fetches)
     }
 }
@@ -350,9 +385,16 @@ impl Reasons {
         let rows = order.into_iter().map(|id| {
             let node = graph.node(id);
             let label = node.label();
-            let own = self.refused.iter().find(|(refused, _, _)| *refused == label);
+            let own = self
+                .refused
+                .iter()
+                .find(|(refused, _, _)| *refused == label);
             Placement {
-                node: if node.name.is_empty() { label } else { node.name.to_string() },
+                node: if node.name.is_empty() {
+                    label
+                } else {
+                    node.name.to_string()
+                },
                 op: node.op.to_string(),
                 provider,
                 reason: own.map_or_else(|| whole.clone(), |(_, _, why)| why.clone()),
@@ -436,7 +478,13 @@ fn bind_free_dimensions(graph: &mut Graph, sizes: &BTreeMap<String, i64>) -> Res
     }
     let mut known: Vec<String> = Vec::new();
     for &input in &graph.inputs {
-        for dim in graph.value(input).fact.shape.iter().flat_map(|shape| shape.iter()) {
+        for dim in graph
+            .value(input)
+            .fact
+            .shape
+            .iter()
+            .flat_map(|shape| shape.iter())
+        {
             if let Dim::Symbol(name) = dim {
                 known.push(name.to_string());
             }
@@ -446,7 +494,9 @@ fn bind_free_dimensions(graph: &mut Graph, sizes: &BTreeMap<String, i64>) -> Res
         let wrong = |why: String| Err(Error::new(ErrorKind::InvalidInput, name, why));
         if !known.contains(name) {
             let known = known.join(", ");
-            return wrong(format!("no input has a dimension of this name; there are: {known}"));
+            return wrong(format!(
+                "no input has a dimension of this name; there are: {known}"
+            ));
         }
         if size < 0 {
             return wrong(format!("{size} is no size"));

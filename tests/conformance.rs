@@ -11,9 +11,9 @@ use std::path::Path;
 
 use sentinel_inference::error::{Error, ErrorKind};
 use sentinel_inference::model::onnx::{MapExternal, read};
-use sentinel_inference::session::{Options, Provider, Session};
+use sentinel_inference::session::Provider;
 use sentinel_inference::tensor::Tensor;
-use suite::Case;
+use suite::{Case, native};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Outcome {
@@ -41,12 +41,23 @@ impl Outcome {
     }
 }
 
-fn run_on_cpu(case: &Case) -> Outcome {
-    match std::panic::catch_unwind(|| outputs_on_cpu(case)) {
+const PROVIDERS: [Provider; 2] = [Provider::Cpu, Provider::Wonnx];
+
+fn outcome(case: &Case, provider: Provider) -> Outcome {
+    match std::panic::catch_unwind(|| outputs(case, provider)) {
         Err(_) => Outcome::Crashed("panic".into()),
         Ok(Err(error)) => refused(error),
         Ok(Ok(outputs)) => judge(case, &outputs),
     }
+}
+
+fn outputs(case: &Case, provider: Provider) -> Result<Vec<Tensor>, Error> {
+    let model = read(case.model.clone(), &MapExternal::default())?;
+    let tensors = case.inputs.iter().map(suite::tensor);
+    let Some(tensors) = tensors.collect::<Option<Vec<Tensor>>>() else {
+        return Err(Error::unsupported("", "an input is no tensor"));
+    };
+    native::run(model.graph, tensors, provider)
 }
 
 fn refused(error: Error) -> Outcome {
@@ -61,23 +72,6 @@ fn refused(error: Error) -> Outcome {
     }
 }
 
-fn outputs_on_cpu(case: &Case) -> Result<Vec<Tensor>, Error> {
-    let model = read(case.model.clone(), &MapExternal::default())?;
-    let options = Options {
-        providers: Some(vec![Provider::Cpu]),
-        ..Options::default()
-    };
-    let session = Session::create(model.graph, &options)?;
-    let tensors = case.inputs.iter().map(suite::tensor);
-    let Some(tensors) = tensors.collect::<Option<Vec<Tensor>>>() else {
-        return Err(Error::unsupported("", "an input is no tensor"));
-    };
-    let names = session.inputs().iter().map(|port| port.name.clone());
-    let feeds = names.zip(tensors).collect();
-    let fetches: Vec<&str> = session.outputs().iter().map(|port| port.name.as_str()).collect();
-    session.run(feeds, &fetches)
-}
-
 fn judge(case: &Case, outputs: &[Tensor]) -> Outcome {
     for (idx, (got, want)) in outputs.iter().zip(&case.outputs).enumerate() {
         let Some(want) = suite::tensor(want) else {
@@ -90,36 +84,58 @@ fn judge(case: &Case, outputs: &[Tensor]) -> Outcome {
     Outcome::Pass
 }
 
+/// Outcomes by case and provider as the repository keeps them.
+fn kept(path: &Path) -> BTreeMap<String, Vec<String>> {
+    let table = std::fs::read_to_string(path).unwrap_or_default();
+    let rows = table.lines().skip(1).map(|line| {
+        let mut cells = line.split('\t').map(str::to_owned);
+        (cells.next().unwrap_or_default(), cells.collect())
+    });
+    rows.collect()
+}
+
 #[test]
 fn no_pass_is_lost_and_nothing_is_wrong() {
-    let cases = suite::cases();
-    let mut table = String::from("case\tcpu\n");
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut bad = Vec::new();
-    let mut passes = Vec::new();
-    let mut report = String::new();
-    for case in &cases {
-        let outcome = run_on_cpu(case);
-        *counts.entry(outcome.name()).or_default() += 1;
-        writeln!(table, "{}\t{}", case.name, outcome.name()).expect("strings grow");
-        writeln!(report, "{}\t{}\t{}", case.name, outcome.name(), outcome.why()).expect("strings grow");
-        match outcome {
-            Outcome::Pass => passes.push(case.name.as_str()),
-            Outcome::Unsupported(_) => {}
-            outcome => bad.push(format!("{}: {outcome:?}", case.name)),
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/native.tsv");
+    let (cases, kept) = (suite::cases(), kept(&path));
+    let mut rows: Vec<Vec<&str>> = cases.iter().map(|case| vec![case.name.as_str()]).collect();
+    let (mut bad, mut report) = (Vec::new(), String::new());
+    for (column, provider) in PROVIDERS.into_iter().enumerate() {
+        let before = |case: &Case| kept.get(&case.name).and_then(|row| row.get(column));
+        if provider == Provider::Wonnx
+            && let Some(why) = native::no_adapter()
+        {
+            println!("wonnx skipped: {why}");
+            for (row, case) in rows.iter_mut().zip(&cases) {
+                row.push(before(case).map_or("unsupported", String::as_str));
+            }
+            continue;
         }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (row, case) in rows.iter_mut().zip(&cases) {
+            let outcome = outcome(case, provider);
+            let (name, why) = (outcome.name(), outcome.why());
+            row.push(name);
+            *counts.entry(name).or_default() += 1;
+            let provider = provider.name();
+            writeln!(report, "{}\t{provider}\t{name}\t{why}", case.name).expect("strings grow");
+            let lost =
+                outcome != Outcome::Pass && before(case).is_some_and(|before| before == "pass");
+            if lost || matches!(outcome, Outcome::Wrong(_) | Outcome::Crashed(_)) {
+                bad.push(format!("{} on {provider}: {name}: {why}", case.name));
+            }
+        }
+        println!("{} cases on {}: {counts:?}", cases.len(), provider.name());
     }
-    println!("{} cases on cpu: {counts:?}", cases.len());
     if let Some(path) = std::env::var_os("SENTINEL_REPORT") {
         std::fs::write(path, report).expect("the report's folder exists");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/native.tsv");
     if std::env::var_os("SENTINEL_UPDATE").is_some() {
-        std::fs::write(&path, &table).expect("the table's folder exists");
+        let head = String::from("case\tcpu\twonnx\n");
+        let table = rows
+            .iter()
+            .fold(head, |table, row| table + &row.join("\t") + "\n");
+        std::fs::write(&path, table).expect("the table's folder exists");
     }
-    let kept = std::fs::read_to_string(&path).expect("the table is part of the repository");
-    let kept = kept.lines().filter_map(|line| line.strip_suffix("\tpass"));
-    let lost: Vec<&str> = kept.filter(|name| !passes.contains(name)).collect();
-    assert!(lost.is_empty(), "lost passes: {lost:#?}");
-    assert!(bad.is_empty(), "wrong or crashed: {bad:#?}");
+    assert!(bad.is_empty(), "lost, wrong or crashed: {bad:#?}");
 }

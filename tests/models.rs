@@ -8,17 +8,19 @@ mod suite;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use sentinel_inference::error::{Error, Result};
+use sentinel_inference::error::Error;
 use sentinel_inference::model::npz::read_npz;
 use sentinel_inference::model::onnx::{FolderExternal, read};
-use sentinel_inference::session::{Options, Provider, Session};
+use sentinel_inference::session::Provider;
 use sentinel_inference::tensor::Tensor;
+use suite::native;
 
 struct Model {
     name: String,
     path: PathBuf,
-    inputs: Vec<(String, Tensor)>,
+    inputs: Vec<Tensor>,
     outputs: Vec<Reference>,
+    on_wonnx: bool,
 }
 
 struct Reference {
@@ -56,11 +58,22 @@ fn model(name: &str, path: PathBuf, io: &Path, entry: &serde_json::Value) -> Mod
     let arrays = read_npz(&std::fs::read(io).expect("the arrays exist")).expect("an npz file");
     let arrays: HashMap<String, Tensor> = arrays.into_iter().collect();
     let port = |key: &str, idx: usize, port: &serde_json::Value| {
-        let array = arrays.get(&format!("{key}_{idx}")).expect("an array for each port");
-        (port["name"].as_str().expect("a name").to_owned(), array.clone())
+        let array = arrays
+            .get(&format!("{key}_{idx}"))
+            .expect("an array for each port");
+        (
+            port["name"].as_str().expect("a name").to_owned(),
+            array.clone(),
+        )
     };
-    let list = |key: &str| entry[key].as_array().expect("a list of ports").iter().enumerate();
-    let inputs = list("inputs").map(|(idx, json)| port("in", idx, json));
+    let list = |key: &str| {
+        entry[key]
+            .as_array()
+            .expect("a list of ports")
+            .iter()
+            .enumerate()
+    };
+    let inputs = list("inputs").map(|(idx, json)| port("in", idx, json).1);
     let outputs = list("outputs").map(|(idx, json)| {
         let (name, tensor) = port("out", idx, json);
         let tolerance = &json["tolerance"];
@@ -75,24 +88,16 @@ fn model(name: &str, path: PathBuf, io: &Path, entry: &serde_json::Value) -> Mod
         name: name.to_owned(),
         inputs: inputs.collect(),
         outputs: outputs.collect(),
+        on_wonnx: entry["wonnx"].as_bool().unwrap_or(false),
         path,
     }
 }
 
-fn session(model: &Model) -> Result<Session> {
+fn check(model: &Model, provider: Provider) -> Result<(), String> {
     let bytes = std::fs::read(&model.path).expect("the model is here");
     let folder = model.path.parent().expect("a file is in a folder");
-    let graph = read(bytes.into(), &FolderExternal::new(folder))?.graph;
-    let options = Options {
-        providers: Some(vec![Provider::Cpu]),
-        ..Options::default()
-    };
-    Session::create(graph, &options)
-}
-
-fn check(model: &Model) -> std::result::Result<(), String> {
-    let fetches: Vec<&str> = model.outputs.iter().map(|output| output.name.as_str()).collect();
-    let outputs = session(model).and_then(|session| session.run(model.inputs.clone(), &fetches));
+    let read = read(bytes.into(), &FolderExternal::new(folder));
+    let outputs = read.and_then(|read| native::run(read.graph, model.inputs.clone(), provider));
     let outputs = outputs.map_err(|error: Error| format!("{}: {error}", error.kind.code()))?;
     for (got, want) in outputs.iter().zip(&model.outputs) {
         if let Some(difference) = suite::difference(got, &want.tensor, want.rtol, want.atol) {
@@ -102,11 +107,33 @@ fn check(model: &Model) -> std::result::Result<(), String> {
     Ok(())
 }
 
+fn check_all(models: &[Model], provider: Provider) {
+    let results = models
+        .iter()
+        .map(|model| (&model.name, check(model, provider)));
+    let failed: Vec<_> = results
+        .filter_map(|(name, result)| Some((name, result.err()?)))
+        .collect();
+    println!("{} models checked on {}", models.len(), provider.name());
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 #[test]
 fn reference_outputs_are_met_on_cpu() {
     let (models, missing) = models();
-    let results = models.iter().map(|model| (&model.name, check(model)));
-    let failed: Vec<_> = results.filter_map(|(name, result)| Some((name, result.err()?))).collect();
-    println!("{} models checked, {} skipped (not on this machine): {missing:?}", models.len(), missing.len());
-    assert!(failed.is_empty(), "{failed:#?}");
+    println!(
+        "{} models skipped (not on this machine): {missing:?}",
+        missing.len()
+    );
+    check_all(&models, Provider::Cpu);
+}
+
+#[test]
+fn reference_outputs_are_met_on_wonnx() {
+    if let Some(why) = native::no_adapter() {
+        return println!("skipped: {why}");
+    }
+    let (models, _) = models();
+    let on_wonnx: Vec<Model> = models.into_iter().filter(|model| model.on_wonnx).collect();
+    check_all(&on_wonnx, Provider::Wonnx);
 }

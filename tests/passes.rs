@@ -42,8 +42,11 @@ fn made(graph: &Graph, value: ValueId) -> String {
         .collect();
     let mut text = format!("{}({})", node.op, inputs.join(", "));
     if !node.attrs.is_empty() {
-        let attrs: Vec<String> =
-            node.attrs.iter().map(|(name, attr)| format!("{name} = {attr:?}")).collect();
+        let attrs: Vec<String> = node
+            .attrs
+            .iter()
+            .map(|(name, attr)| format!("{name} = {attr:?}"))
+            .collect();
         write!(text, " {{{}}}", attrs.join(", ")).expect("strings grow");
     }
     for (name, body) in &node.bodies {
@@ -83,7 +86,8 @@ fn check(rewrite: impl Fn(&mut Graph) -> Result<(), Error>, cases: &[(&str, &str
             None => expressions(&graph(after)),
         };
         if actual != expected {
-            writeln!(failures, "{before}\n  made\n{actual}\n  for\n{expected}").expect("strings grow");
+            writeln!(failures, "{before}\n  made\n{actual}\n  for\n{expected}")
+                .expect("strings grow");
         }
     }
     assert!(failures.is_empty(), "{failures}");
@@ -256,11 +260,15 @@ fn layers_that_changed_mean_the_same() {
         passes::normalize,
         &[
             (
-                &format!("opset 7\n {norm}\n y, _, _ = BatchNormalization(x, s, b, m, v) {{spatial = 1, momentum = 0.5}}\n output y"),
+                &format!(
+                    "opset 7\n {norm}\n y, _, _ = BatchNormalization(x, s, b, m, v) {{spatial = 1, momentum = 0.5}}\n output y"
+                ),
                 &format!("{norm}\n y = BatchNormalization(x, s, b, m, v)\n output y"),
             ),
             (
-                &format!("opset 9\n {norm}\n y, z = BatchNormalization(x, s, b, m, v)\n output y\n output z"),
+                &format!(
+                    "opset 9\n {norm}\n y, z = BatchNormalization(x, s, b, m, v)\n output y\n output z"
+                ),
                 "error MODEL_UNSUPPORTED: BatchNormalization: the form of opset 9 has no counterpart: it is in training mode",
             ),
             (
@@ -363,12 +371,17 @@ fn a_node_whose_second_output_is_read_keeps_it() {
     infer(&mut graph).unwrap();
     assert!(passes::expand(&mut graph, &|_, _| true).unwrap());
     let expanded = expressions(&graph);
-    assert!(expanded.contains("m = ReduceMean(x, i64[1] [-1])"), "{expanded}");
+    assert!(
+        expanded.contains("m = ReduceMean(x, i64[1] [-1])"),
+        "{expanded}"
+    );
 }
 
 /// Lowers without folding, so that every step shows.
 fn lower(graph: &mut Graph) -> Result<(), Error> {
-    passes::lower_for_wonnx(graph, &|_| Err(Error::unsupported("", "nothing is folded here")))
+    passes::lower_for_wonnx(graph, &|_| {
+        Err(Error::unsupported("", "nothing is folded here"))
+    })
 }
 
 #[test]
@@ -390,7 +403,7 @@ fn wonnx_gets_the_forms_that_it_computes_right() {
             ),
             (
                 "input x: f32[1, 1, 4, 4]\n const w: f32[1, 1, 1, 1] = [1.0]\n c = Conv(x, w) {kernel_shape = [1, 1]}\n y = LeakyRelu(c) {alpha = 0.5}\n output y",
-                "input x: f32[1, 1, 4, 4]\n const w: f32[1, 1, 1, 1] = [1.0]\n const s: f32[1] = [0.5]\n c = Conv(x, w) {kernel_shape = [1, 1]}\n y = PRelu(c, s)\n output y",
+                "input x: f32[1, 1, 4, 4]\n const w: f32[1, 1, 1, 1] = [1.0]\n const s: f32[1] = [0.5]\n c = Conv(x, w) {dilations = [1, 1], kernel_shape = [1, 1], pads = [0, 0, 0, 0], strides = [1, 1]}\n y = PRelu(c, s)\n output y",
             ),
             (
                 "input x: f32[1, 1, 5, 4]\n y = MaxPool(x) {kernel_shape = [2, 3], auto_pad = \"SAME_UPPER\", strides = [2, 1]}\n output y",
@@ -411,7 +424,7 @@ fn wonnx_gets_the_forms_that_it_computes_right() {
             (
                 "input x: f32[3, 5]\n input w: f32[5, 7]\n y = MatMul(x, w)\n output y",
                 "input x: f32[3, 5]\n input w: f32[5, 7]\n const a: i64[4] = [3, 5, 1, 1]\n const b: i64[4] = [7, 5, 1, 1]\n const s: i64[2] = [3, 7]\n \
-                 p = Reshape(x, a)\n t = Transpose(w) {perm = [1, 0]}\n q = Reshape(t, b)\n c = Conv(p, q) {kernel_shape = [1, 1]}\n y = Reshape(c, s)\n output y",
+                 p = Reshape(x, a)\n t = Transpose(w) {perm = [1, 0]}\n q = Reshape(t, b)\n c = Conv(p, q) {dilations = [1, 1], kernel_shape = [1, 1], pads = [0, 0, 0, 0], strides = [1, 1]}\n y = Reshape(c, s)\n output y",
             ),
             (
                 "input x: f32[2]\n const two: f32[] = [2.0]\n y = Pow(x, two)\n output y",
@@ -458,7 +471,8 @@ mod values {
         let mut failures = String::new();
         for case in suite::cases() {
             let tensors: Option<Vec<Tensor>> = case.inputs.iter().map(suite::tensor).collect();
-            let (Ok(model), Some(tensors)) = (read(case.model.clone(), &MapExternal::default()), tensors)
+            let (Ok(model), Some(tensors)) =
+                (read(case.model.clone(), &MapExternal::default()), tensors)
             else {
                 continue;
             };
@@ -483,8 +497,13 @@ mod values {
                     Ok(None) => n_right += 1,
                     Ok(Some(difference)) => {
                         if let Ok(None) = wrong(&case, &plain, &tensors) {
-                            let form = if is_fixed { "constant inputs" } else { "as it is" };
-                            writeln!(failures, "{} ({form}): {difference}", case.name).expect("strings grow");
+                            let form = if is_fixed {
+                                "constant inputs"
+                            } else {
+                                "as it is"
+                            };
+                            writeln!(failures, "{} ({form}): {difference}", case.name)
+                                .expect("strings grow");
                         }
                     }
                 }
@@ -513,7 +532,9 @@ mod values {
         }
         let model = cpu::load(graph)?;
         let names = |ids: &[ValueId]| -> Vec<String> {
-            ids.iter().map(|&id| graph.value(id).name.to_string()).collect()
+            ids.iter()
+                .map(|&id| graph.value(id).name.to_string())
+                .collect()
         };
         let (inputs, outputs) = (names(&graph.inputs), names(&graph.outputs));
         let feeds: Vec<(&str, &Tensor)> = inputs.iter().map(String::as_str).zip(tensors).collect();
@@ -522,7 +543,8 @@ mod values {
         let pairs = got.iter().zip(&case.outputs);
         Ok(pairs.enumerate().find_map(|(idx, (got, want))| {
             let want = suite::tensor(want)?;
-            let difference = suite::difference(got, &want, case.rtol.max(1e-3), case.atol.max(1e-6))?;
+            let difference =
+                suite::difference(got, &want, case.rtol.max(1e-3), case.atol.max(1e-6))?;
             Some(format!("output {idx}: {difference}"))
         }))
     }
@@ -539,7 +561,9 @@ mod values {
     #[test]
     fn lowered_graphs_compute_the_suites_values() {
         check_suite(|graph| {
-            let is_fixed = graph.values().all(|(_, value)| value.fact.sizes().is_some());
+            let is_fixed = graph
+                .values()
+                .all(|(_, value)| value.fact.sizes().is_some());
             if !is_fixed {
                 return Ok(false);
             }

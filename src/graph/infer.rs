@@ -83,7 +83,9 @@ fn infer_bodies(graph: &mut Graph, id: NodeId) -> Result<()> {
             .values()
             .filter_map(|body| Some(body.value(*body.outputs.get(body_idx)?).fact.clone()))
             .collect();
-        let Some(mut fact) = facts.into_iter().reduce(agreed) else { continue };
+        let Some(mut fact) = facts.into_iter().reduce(agreed) else {
+            continue;
+        };
         if !is_if {
             fact.shape = None;
             fact.value = None;
@@ -96,10 +98,16 @@ fn infer_bodies(graph: &mut Graph, id: NodeId) -> Result<()> {
 
 /// What two facts have in common.
 fn agreed(a: Fact, b: Fact) -> Fact {
-    let shape = a.shape.zip(b.shape).filter(|(a, b)| a.rank() == b.rank()).map(|(a, b)| {
-        let pairs = a.iter().zip(b.iter());
-        pairs.map(|(a, b)| if a == b { a.clone() } else { Dim::Unknown }).collect()
-    });
+    let shape = a
+        .shape
+        .zip(b.shape)
+        .filter(|(a, b)| a.rank() == b.rank())
+        .map(|(a, b)| {
+            let pairs = a.iter().zip(b.iter());
+            pairs
+                .map(|(a, b)| if a == b { a.clone() } else { Dim::Unknown })
+                .collect()
+        });
     Fact {
         kind: a.kind,
         dtype: if a.dtype == b.dtype { a.dtype } else { None },
@@ -113,7 +121,11 @@ fn merge(declared: Fact, inferred: Fact) -> Fact {
     let shape = match (declared.shape, inferred.shape) {
         (Some(declared), Some(inferred)) if declared.rank() == inferred.rank() => {
             let pairs = inferred.iter().zip(declared.iter());
-            Some(pairs.map(|(new, old)| if *new == Dim::Unknown { old } else { new }.clone()).collect())
+            Some(
+                pairs
+                    .map(|(new, old)| if *new == Dim::Unknown { old } else { new }.clone())
+                    .collect(),
+            )
         }
         (declared, inferred) => inferred.or(declared),
     };

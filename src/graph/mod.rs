@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::ops::{Attr, Attrs, OpName};
 use crate::tensor::{Fact, Tensor};
 
-pub use infer::{infer, specialize};
 pub(crate) use infer::infer_node;
+pub use infer::{infer, specialize};
 pub use patch::Patch;
 pub use verify::verify;
 
@@ -57,10 +57,15 @@ pub struct Value {
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A graph input; `default` is the initializer that stands in when the caller gives nothing.
-    Input { default: Option<Tensor> },
+    Input {
+        default: Option<Tensor>,
+    },
     Constant(Tensor),
     /// Output `output_idx` of a node.
-    Node { node: NodeId, output_idx: usize },
+    Node {
+        node: NodeId,
+        output_idx: usize,
+    },
     /// Bound by name in the graph around this one.
     Capture,
     /// Nothing makes it: an error unless nothing reads it.
@@ -152,7 +157,10 @@ impl Graph {
                 let why = format!("output {} has more than one source", value.name);
                 return Err(Error::parse(node.label(), why));
             }
-            value.source = Source::Node { node: id, output_idx };
+            value.source = Source::Node {
+                node: id,
+                output_idx,
+            };
         }
         self.nodes.push(Some(node));
         Ok(id)
@@ -160,7 +168,9 @@ impl Graph {
 
     /// Takes a node out; its outputs then come from nothing.
     pub fn remove_node(&mut self, id: NodeId) -> Node {
-        let node = self.nodes[id.idx()].take().expect("the node is still in the graph");
+        let node = self.nodes[id.idx()]
+            .take()
+            .expect("the node is still in the graph");
         for value in node.outputs.iter().flatten() {
             self.values[value.idx()].source = Source::Nothing;
         }
@@ -168,11 +178,15 @@ impl Graph {
     }
 
     pub fn node(&self, id: NodeId) -> &Node {
-        self.nodes[id.idx()].as_ref().expect("the node is still in the graph")
+        self.nodes[id.idx()]
+            .as_ref()
+            .expect("the node is still in the graph")
     }
 
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        self.nodes[id.idx()].as_mut().expect("the node is still in the graph")
+        self.nodes[id.idx()]
+            .as_mut()
+            .expect("the node is still in the graph")
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
@@ -193,7 +207,10 @@ impl Graph {
     }
 
     pub fn values(&self) -> impl Iterator<Item = (ValueId, &Value)> {
-        self.values.iter().enumerate().map(|(idx, value)| (ValueId::new(idx), value))
+        self.values
+            .iter()
+            .enumerate()
+            .map(|(idx, value)| (ValueId::new(idx), value))
     }
 
     pub fn find(&self, name: &str) -> Option<ValueId> {
@@ -220,8 +237,10 @@ impl Graph {
     /// True for a value whose name others know: graph inputs and outputs, and what bodies capture.
     pub fn is_pinned(&self, id: ValueId) -> bool {
         let name = &*self.value(id).name;
-        matches!(self.value(id).source, Source::Input { .. } | Source::Capture)
-            || self.outputs.contains(&id)
+        matches!(
+            self.value(id).source,
+            Source::Input { .. } | Source::Capture
+        ) || self.outputs.contains(&id)
             || self.nodes().any(|(_, node)| node.captures(name))
     }
 
@@ -243,7 +262,10 @@ impl Graph {
 
     /// Names that this graph takes from the graph around it.
     pub fn captured_names(&self) -> impl Iterator<Item = &str> {
-        let captured = self.values.iter().filter(|value| matches!(value.source, Source::Capture));
+        let captured = self
+            .values
+            .iter()
+            .filter(|value| matches!(value.source, Source::Capture));
         captured.map(|value| &*value.name)
     }
 
@@ -288,7 +310,12 @@ impl Graph {
         let mut dead = Vec::new();
         for id in self.order()?.into_iter().rev() {
             let node = self.node(id);
-            if !node.outputs.iter().flatten().any(|value| live.contains(value)) {
+            if !node
+                .outputs
+                .iter()
+                .flatten()
+                .any(|value| live.contains(value))
+            {
                 dead.push(id);
                 continue;
             }

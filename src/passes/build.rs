@@ -55,7 +55,9 @@ pub(super) fn replace(
 impl Build<'_> {
     /// A required input.
     pub fn input(&self, idx: usize) -> Formula {
-        self.node.input(idx).ok_or(Skip::Refused("a required input is missing"))
+        self.node
+            .input(idx)
+            .ok_or(Skip::Refused("a required input is missing"))
     }
 
     /// The first input.
@@ -76,11 +78,15 @@ impl Build<'_> {
     }
 
     pub fn dtype(&self, value: ValueId) -> Result<DType, Skip> {
-        self.fact(value).dtype.ok_or(Skip::Refused("an element type is unknown"))
+        self.fact(value)
+            .dtype
+            .ok_or(Skip::Refused("an element type is unknown"))
     }
 
     pub fn shape(&self, value: ValueId) -> Result<Shape, Skip> {
-        self.fact(value).shape.ok_or(Skip::Refused("a rank is unknown"))
+        self.fact(value)
+            .shape
+            .ok_or(Skip::Refused("a rank is unknown"))
     }
 
     pub fn rank(&self, value: ValueId) -> Result<usize, Skip> {
@@ -96,7 +102,9 @@ impl Build<'_> {
 
     /// An axis attribute as an index below `rank`.
     pub fn axis(&self, axis: i64, rank: usize) -> Result<usize, Skip> {
-        Shape::unknown(rank).axis(axis).ok_or(Skip::Refused("an axis is outside the rank"))
+        Shape::unknown(rank)
+            .axis(axis)
+            .ok_or(Skip::Refused("an axis is outside the rank"))
     }
 
     /// The elements of a constant integer input.
@@ -170,12 +178,20 @@ impl Build<'_> {
             inputs.pop();
         }
         let outputs: Vec<ValueId> = (0..n_outputs)
-            .map(|_| self.push(New::Output { stem: name.to_owned() }))
+            .map(|_| {
+                self.push(New::Output {
+                    stem: name.to_owned(),
+                })
+            })
             .collect();
         let node = Node {
             name: self.node.name.clone(),
             attrs,
-            ..Node::new(OpName::onnx(name), inputs, outputs.iter().copied().map(Some).collect())
+            ..Node::new(
+                OpName::onnx(name),
+                inputs,
+                outputs.iter().copied().map(Some).collect(),
+            )
         };
         self.made.borrow_mut().nodes.push(node);
         outputs
@@ -189,7 +205,12 @@ impl Build<'_> {
         attrs: Attrs,
     ) -> Formula {
         let outputs = self.op_outputs(name, inputs, attrs, self.node.outputs.len().max(1));
-        self.made.borrow_mut().nodes.last_mut().expect("just made").bodies = self.node.bodies.clone();
+        self.made
+            .borrow_mut()
+            .nodes
+            .last_mut()
+            .expect("just made")
+            .bodies = self.node.bodies.clone();
         for (idx, &output) in outputs.iter().enumerate().skip(1) {
             self.also(idx, output);
         }
@@ -272,7 +293,11 @@ impl Build<'_> {
             return Err(Skip::Refused("an output that is read has no counterpart"));
         }
         let Build { graph, node, made } = self;
-        let Made { values, mut nodes, outputs } = made.into_inner();
+        let Made {
+            values,
+            mut nodes,
+            outputs,
+        } = made.into_inner();
         let first_new = graph.values().count();
         let mut patch = Patch::default();
         patch.remove(id);
@@ -286,11 +311,20 @@ impl Build<'_> {
                 }
                 _ => nodes.push(Node {
                     name: node.name.clone(),
-                    ..Node::new(OpName::onnx("Identity"), vec![Some(value)], vec![Some(output)])
+                    ..Node::new(
+                        OpName::onnx("Identity"),
+                        vec![Some(value)],
+                        vec![Some(output)],
+                    )
                 }),
             }
         }
-        let stem = node.outputs.iter().flatten().next().map(|&value| &*graph.value(value).name);
+        let stem = node
+            .outputs
+            .iter()
+            .flatten()
+            .next()
+            .map(|&value| &*graph.value(value).name);
         let stem = stem.unwrap_or_default();
         for (new, id) in values.into_iter().zip(&mut ids) {
             *id = Some(match (new, *id) {

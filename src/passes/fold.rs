@@ -16,7 +16,8 @@ pub(super) fn infer_and_fold(graph: &mut Graph, evaluate: Evaluate) -> Result<bo
     for id in graph.order()? {
         infer_node(graph, id)?;
         changed |= fold_bodies(graph, id, evaluate)?;
-        let Some(tensors) = known_outputs(graph, id).or_else(|| computed(graph, id, evaluate)) else {
+        let Some(tensors) = known_outputs(graph, id).or_else(|| computed(graph, id, evaluate))
+        else {
             continue;
         };
         let node = graph.remove_node(id);
@@ -42,7 +43,9 @@ fn fold_bodies(graph: &mut Graph, id: NodeId, evaluate: Evaluate) -> Result<bool
         let captured: Vec<String> = body.captured_names().map(str::to_owned).collect();
         for name in captured {
             let outer = graph.find(&name).and_then(|value| graph.constant(value));
-            let (Some(tensor), Some(inner)) = (outer, body.find(&name)) else { continue };
+            let (Some(tensor), Some(inner)) = (outer, body.find(&name)) else {
+                continue;
+            };
             if tensor.len() <= MAX_VALUE_ELEMENTS {
                 let value = body.value_mut(inner);
                 value.fact = Fact::of(tensor);
@@ -60,7 +63,10 @@ fn fold_bodies(graph: &mut Graph, id: NodeId, evaluate: Evaluate) -> Result<bool
 /// The outputs of shape arithmetic, exact in 64 bits.
 fn known_outputs(graph: &Graph, id: NodeId) -> Option<Vec<Tensor>> {
     let node = graph.node(id);
-    node.outputs.iter().map(|output| known(&graph.value((*output)?).fact)).collect()
+    node.outputs
+        .iter()
+        .map(|output| known(&graph.value((*output)?).fact))
+        .collect()
 }
 
 fn known(fact: &Fact) -> Option<Tensor> {
@@ -87,11 +93,20 @@ fn computed(graph: &Graph, id: NodeId, evaluate: Evaluate) -> Option<Vec<Tensor>
     if !node.bodies.is_empty() || is_random(node) {
         return None;
     }
-    let constants: Vec<_> = node.inputs.iter().map(|value| value.map(|v| graph.constant(v))).collect();
+    let constants: Vec<_> = node
+        .inputs
+        .iter()
+        .map(|value| value.map(|v| graph.constant(v)))
+        .collect();
     if constants.contains(&Some(None)) || !constants.iter().flatten().flatten().all(|c| exact(c)) {
         return None;
     }
-    let input_bytes: usize = constants.iter().flatten().flatten().map(|c| c.bytes().len()).sum();
+    let input_bytes: usize = constants
+        .iter()
+        .flatten()
+        .flatten()
+        .map(|c| c.bytes().len())
+        .sum();
     for value in node.outputs.iter().flatten() {
         let fact = &graph.value(*value).fact;
         let count = fact.shape.as_ref()?.elements().size();
@@ -143,7 +158,11 @@ fn single_node_graph(graph: &Graph, node: &Node) -> Result<Graph> {
     for (idx, output) in copy.outputs.iter_mut().enumerate() {
         let Some(value) = output else { continue };
         let value = graph.value(*value);
-        let name = if value.name.is_empty() { format!("#{idx}") } else { value.name.to_string() };
+        let name = if value.name.is_empty() {
+            format!("#{idx}")
+        } else {
+            value.name.to_string()
+        };
         let made = small.add_value(&name, value.fact.clone(), Source::Nothing)?;
         small.outputs.push(made);
         *output = Some(made);

@@ -49,7 +49,9 @@ fn is_identity(graph: &Graph, node: &Node) -> bool {
         "Concat" | "Max" | "Min" | "Sum" | "Mean" => node.inputs.len() == 1,
         "Reshape" | "Expand" | "Squeeze" | "Unsqueeze" | "Flatten" => same_dtype && same_sizes,
         "Transpose" => node.attrs.ints("perm").is_some_and(|perm| {
-            perm.iter().enumerate().all(|(idx, &axis)| axis == idx as i64)
+            perm.iter()
+                .enumerate()
+                .all(|(idx, &axis)| axis == idx as i64)
         }),
         _ => false,
     }

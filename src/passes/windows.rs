@@ -38,7 +38,9 @@ fn written_out(graph: &Graph, node: &Node, weights: Option<usize>) -> Result<Att
     let unknown = Skip::Refused("a rank is unknown");
     let shape = |idx| {
         let value = node.input(idx).map(|value| graph.value(value));
-        value.and_then(|value| value.fact.shape.as_ref()).ok_or(unknown)
+        value
+            .and_then(|value| value.fact.shape.as_ref())
+            .ok_or(unknown)
     };
     let x = shape(0)?;
     let n_spatial = x.rank().checked_sub(2).ok_or(unknown)?;
@@ -75,7 +77,11 @@ fn written_out(graph: &Graph, node: &Node, weights: Option<usize>) -> Result<Att
         // An odd one is at the end for SAME_UPPER, and at the beginning otherwise.
         let halves = totals.iter().map(|total| (total / 2, total - total / 2));
         let (small, large): (Vec<i64>, Vec<i64>) = halves.unzip();
-        let pads = if auto_pad == "SAME_UPPER" { [small, large] } else { [large, small] };
+        let pads = if auto_pad == "SAME_UPPER" {
+            [small, large]
+        } else {
+            [large, small]
+        };
         attrs.set("pads", Attr::Ints(pads.concat()));
         attrs.remove("output_shape");
         // These windows fit without rounding.
@@ -93,9 +99,15 @@ fn filled(attrs: &Attrs, kernel: &[i64], sizes: &[i64]) -> Option<Vec<i64>> {
     let axes = 0..sizes.len();
     axes.map(|axis| {
         let (size, stride) = (*sizes.get(axis)?, *strides.get(axis)?);
-        let n_windows = size.checked_add(stride)?.checked_sub(1)?.checked_div(stride)?;
+        let n_windows = size
+            .checked_add(stride)?
+            .checked_sub(1)?
+            .checked_div(stride)?;
         let span = span(*kernel.get(axis)?, *dilations.get(axis)?)?;
-        let covered = n_windows.checked_sub(1)?.checked_mul(stride)?.checked_add(span)?;
+        let covered = n_windows
+            .checked_sub(1)?
+            .checked_mul(stride)?
+            .checked_add(span)?;
         Some(covered.checked_sub(size)?.max(0))
     })
     .collect()
@@ -113,9 +125,14 @@ fn cropped(attrs: &Attrs, kernel: &[i64], sizes: &[i64]) -> Option<Vec<i64>> {
             Some(shape) => *shape.get(shape.len().checked_sub(sizes.len())? + axis)?,
             None => size.checked_mul(stride)?,
         };
-        let extra = attrs.ints("output_padding").and_then(|list| list.get(axis).copied());
+        let extra = attrs
+            .ints("output_padding")
+            .and_then(|list| list.get(axis).copied());
         let span = span(*kernel.get(axis)?, *dilations.get(axis)?)?;
-        let made = size.checked_sub(1)?.checked_mul(stride)?.checked_add(span)?;
+        let made = size
+            .checked_sub(1)?
+            .checked_mul(stride)?
+            .checked_add(span)?;
         made.checked_add(extra.unwrap_or(0))?.checked_sub(wanted)
     })
     .collect()

@@ -173,7 +173,11 @@ impl Tensor {
             DType::U32 => widen::<u32>(self),
             DType::U16 => widen::<u16>(self),
             DType::U8 | DType::Bool => widen::<u8>(self),
-            DType::U64 => self.elements::<u64>()?.iter().map(|&x| x.try_into().ok()).collect(),
+            DType::U64 => self
+                .elements::<u64>()?
+                .iter()
+                .map(|&x| x.try_into().ok())
+                .collect(),
             _ => None,
         }
     }
@@ -214,7 +218,9 @@ fn element_count(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
     }
-    shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size))
+    shape
+        .iter()
+        .try_fold(1_usize, |count, &size| count.checked_mul(size))
 }
 
 /// Moves elements into bytes without copying them.
@@ -257,6 +263,9 @@ mod tests {
     fn integers_widen() {
         assert_eq!(Tensor::vector(&[250_u8, 3]).to_i64s(), Some(vec![250, 3]));
         assert_eq!(Tensor::vector(&[u64::MAX]).to_i64s(), None);
-        assert_eq!(Tensor::scalar(f16::from_f32(0.5)).to_f64s(), Some(vec![0.5]));
+        assert_eq!(
+            Tensor::scalar(f16::from_f32(0.5)).to_f64s(),
+            Some(vec![0.5])
+        );
     }
 }

@@ -14,21 +14,30 @@ use crate::tensor::{DType, Data, Tensor};
 pub fn tensor_from_js(value: &JsValue, at: &str) -> Result<Tensor> {
     let wrong = |why: &str| Error::new(ErrorKind::InvalidInput, at, why.to_owned());
     let name = field(value, "type").as_string().unwrap_or_default();
-    let dtype = DType::from_name(&name)
-        .ok_or_else(|| wrong(&format!("{name:?} is no element type")))?;
-    let dims: Array = field(value, "dims").dyn_into().map_err(|_| wrong("dims is no array"))?;
+    let dtype =
+        DType::from_name(&name).ok_or_else(|| wrong(&format!("{name:?} is no element type")))?;
+    let dims: Array = field(value, "dims")
+        .dyn_into()
+        .map_err(|_| wrong("dims is no array"))?;
     let shape = sizes_from_js(&dims).ok_or_else(|| wrong("dims has something that is no size"))?;
     let data = field(value, "data");
     let tensor = if dtype == DType::Str {
-        let strings: Array = data.dyn_into().map_err(|_| wrong("data is no array of strings"))?;
+        let strings: Array = data
+            .dyn_into()
+            .map_err(|_| wrong("data is no array of strings"))?;
         let strings: Option<Vec<String>> = strings.iter().map(|text| text.as_string()).collect();
         let strings = strings.ok_or_else(|| wrong("data has something that is no string"))?;
         Tensor::from_strings(&shape, strings)
     } else {
-        let bytes: Uint8Array = data.dyn_into().map_err(|_| wrong("data is no Uint8Array"))?;
+        let bytes: Uint8Array = data
+            .dyn_into()
+            .map_err(|_| wrong("data is no Uint8Array"))?;
         Tensor::from_bytes(dtype, &shape, Bytes::from(bytes.to_vec()))
     };
-    tensor.map_err(|error| Error { at: at.to_owned(), ..error })
+    tensor.map_err(|error| Error {
+        at: at.to_owned(),
+        ..error
+    })
 }
 
 /// Sizes out of an array of numbers; `None` when one is negative, fractional or no number.
@@ -43,10 +52,18 @@ pub fn sizes_from_js(dims: &Array) -> Option<Vec<usize>> {
 
 pub fn tensor_to_js(tensor: &Tensor) -> JsValue {
     let object = Object::new();
-    let dims: Array = tensor.sizes().iter().map(|&size| JsValue::from(size as f64)).collect();
+    let dims: Array = tensor
+        .sizes()
+        .iter()
+        .map(|&size| JsValue::from(size as f64))
+        .collect();
     let data: JsValue = match tensor.data() {
         Data::Bytes(bytes) => Uint8Array::from(&bytes[..]).into(),
-        Data::Strings(strings) => strings.iter().map(|text| JsValue::from(text)).collect::<Array>().into(),
+        Data::Strings(strings) => strings
+            .iter()
+            .map(|text| JsValue::from(text))
+            .collect::<Array>()
+            .into(),
     };
     set(&object, "type", &tensor.dtype().long_name().into());
     set(&object, "dims", &dims);
@@ -57,7 +74,11 @@ pub fn tensor_to_js(tensor: &Tensor) -> JsValue {
 /// A record of tensors by name, in the order of the object's own keys.
 pub fn tensors_from_js(record: &JsValue) -> Result<Vec<(String, Tensor)>> {
     let Some(record) = record.dyn_ref::<Object>() else {
-        return Err(Error::new(ErrorKind::InvalidInput, "feeds", "expected an object"));
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "feeds",
+            "expected an object",
+        ));
     };
     let entries = Object::entries(record);
     entries

@@ -10,9 +10,9 @@ use wasm_bindgen::prelude::*;
 use super::convert::{error_to_js, set, sizes_from_js, tensors_from_js, tensors_to_js};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, text};
-use crate::model::onnx::{MapExternal, external_locations, read};
 use crate::inspect::{Port, summary};
 use crate::model::Model;
+use crate::model::onnx::{MapExternal, external_locations, read};
 use crate::session::{Adapter, Options, Plan, Provider, Session};
 use crate::tensor::{DType, Dim, Fact};
 
@@ -119,7 +119,9 @@ impl EngineSession {
     pub fn check_feeds(&self, feeds: &JsValue) -> Result<JsValue, JsValue> {
         let feeds = tensors_from_js(feeds).and_then(|feeds| self.session.check_feeds(feeds));
         let feeds = feeds.map_err(error_to_js)?;
-        Ok(tensors_to_js(feeds.iter().map(|(name, tensor)| (name.as_str(), tensor))))
+        Ok(tensors_to_js(
+            feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)),
+        ))
     }
 
     /// Runs on `cpu`.
@@ -153,9 +155,16 @@ pub fn model_text(
 #[wasm_bindgen]
 pub fn inspect(model: Uint8Array, external: &Map) -> Result<JsValue, JsValue> {
     let summary = summary(&read_model(&model, external).map_err(error_to_js)?);
-    let producer = format!("{} {}", summary.meta.producer_name, summary.meta.producer_version);
+    let producer = format!(
+        "{} {}",
+        summary.meta.producer_name, summary.meta.producer_version
+    );
     let inspection = Object::new();
-    set(&inspection, "irVersion", &(summary.meta.ir_version as f64).into());
+    set(
+        &inspection,
+        "irVersion",
+        &(summary.meta.ir_version as f64).into(),
+    );
     set(&inspection, "producer", &producer.trim().into());
     let opsets = summary.opsets.iter();
     let opsets = opsets.map(|(domain, &version)| (domain.as_str(), JsValue::from(version as f64)));
@@ -169,12 +178,19 @@ pub fn inspect(model: Uint8Array, external: &Map) -> Result<JsValue, JsValue> {
     let ops = summary.ops.iter();
     let ops = ops.map(|(op, &count)| (op.as_str(), JsValue::from(count as f64)));
     set(&inspection, "ops", &record(ops));
-    set(&inspection, "parameters", &(summary.parameters as f64).into());
+    set(
+        &inspection,
+        "parameters",
+        &(summary.parameters as f64).into(),
+    );
     Ok(inspection.into())
 }
 
 fn ports_to_js(ports: &[Port]) -> Array {
-    ports.iter().map(|port| value_info(&port.name, &port.fact)).collect()
+    ports
+        .iter()
+        .map(|port| value_info(&port.name, &port.fact))
+        .collect()
 }
 
 fn record<'a>(entries: impl Iterator<Item = (&'a str, JsValue)>) -> Object {
@@ -211,7 +227,11 @@ fn options_from_js(options: JsValue) -> Result<Options> {
         serde_wasm_bindgen::from_value(options).map_err(|error| wrong(error.to_string()))?
     };
     let provider = |name: &String| {
-        let unknown = || wrong(format!("{name:?} is no execution provider; there are wonnx and cpu"));
+        let unknown = || {
+            wrong(format!(
+                "{name:?} is no execution provider; there are wonnx and cpu"
+            ))
+        };
         Provider::from_name(name).ok_or_else(unknown)
     };
     let providers = options.execution_providers.as_ref();
@@ -239,7 +259,11 @@ fn value_info(name: &str, fact: &Fact) -> JsValue {
     let dims = fact.shape.iter().flat_map(|shape| shape.iter());
     let shape: Array = dims.map(dim).collect();
     set(&object, "name", &name.into());
-    set(&object, "type", &fact.dtype.map_or("unknown", DType::long_name).into());
+    set(
+        &object,
+        "type",
+        &fact.dtype.map_or("unknown", DType::long_name).into(),
+    );
     set(&object, "shape", &shape);
     object.into()
 }

@@ -53,6 +53,8 @@ async function judge(name, backend) {
     return ["pass", ""]
   } catch (error) {
     if (error.code === "MODEL_UNSUPPORTED") return ["unsupported", error.message]
+    // Values beyond what a backend carries are refused one by one.
+    if (error.code === "INVALID_INPUT" && error.message.includes("does not fit")) return ["unsupported", error.message]
     return [error.code === "INTERNAL" || error.code === undefined ? "crashed" : "wrong", `${error.code}: ${error.message}`]
   } finally {
     await session?.release()

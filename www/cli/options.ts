@@ -45,7 +45,7 @@ export async function sessionOptions(values: SessionArguments): Promise<Inferenc
   const options: InferenceSession.SessionOptions = {}
   const providers = (values.provider ?? []).flatMap(names => names.split(",")).filter(name => name !== "" && name !== "auto")
   if (providers.length > 0) options.executionProviders = providers
-  if (values.strict === true) options.extra = { session: { disable_cpu_ep_fallback: "1" } }
+  if (values.strict === true) options.strict = true
   if (values["free-dim"] !== undefined) options.freeDimensionOverrides = freeDimensions(values["free-dim"])
   return options
 }

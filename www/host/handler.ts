@@ -187,8 +187,9 @@ export class SessionHandler implements InferenceSessionHandler {
   }
 }
 
-/** onnxruntime's own switch against running on the CPU what the named providers do not take. */
-function isStrict({ extra }: InferenceSession.SessionOptions): boolean {
+/** `strict`, or onnxruntime's own switch against running on the CPU what the named providers do not take. */
+function isStrict({ strict, extra }: InferenceSession.SessionOptions): boolean {
+  if (strict !== undefined) return strict
   const session = extra?.["session"] as Record<string, unknown> | undefined
   return session?.["disable_cpu_ep_fallback"] === "1"
 }

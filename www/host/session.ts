@@ -13,6 +13,8 @@ declare module "onnxruntime-common" {
   }
   namespace InferenceSession {
     interface SessionOptions {
+      /** Refuses a model that the named execution providers do not take, instead of running it on the CPU. */
+      strict?: boolean
       /** Called while the model is downloaded. */
       onProgress?: ProgressListener
       /** Stops reading the model. */

@@ -32,14 +32,18 @@ fn value<T: Element, R>(tensor: &Tensor, convert: impl Fn(T) -> R) -> Result<Val
 where
     Value: From<rten_tensor::Tensor<R>>,
 {
-    let elements = tensor.elements::<T>().expect("the caller has matched the type");
+    let elements = tensor
+        .elements::<T>()
+        .expect("the caller has matched the type");
     let elements: Vec<R> = elements.iter().map(|&x| convert(x)).collect();
     Ok(rten_tensor::Tensor::from_data(tensor.sizes(), elements).into())
 }
 
 /// Doubles lose digits in f32, which tolerances allow for, but must not become infinite.
 fn narrowed_floats(tensor: &Tensor) -> Result<Value> {
-    let elements = tensor.elements::<f64>().expect("the caller has matched the type");
+    let elements = tensor
+        .elements::<f64>()
+        .expect("the caller has matched the type");
     let too_large = |x: &&f64| x.is_finite() && x.abs() > f64::from(f32::MAX);
     if let Some(x) = elements.iter().find(too_large) {
         let why = format!("{x} does not fit the 32-bit floats of the cpu backend");
@@ -53,7 +57,9 @@ fn narrowed(tensor: &Tensor) -> Result<Value> {
         let why = format!("{n} does not fit the 32-bit integers of the cpu backend");
         Error::new(ErrorKind::InvalidInput, "", why)
     };
-    let wide = tensor.to_i64s().ok_or_else(|| too_large("an element beyond int64".into()))?;
+    let wide = tensor
+        .to_i64s()
+        .ok_or_else(|| too_large("an element beyond int64".into()))?;
     let narrow: Result<Vec<i32>> = wide
         .into_iter()
         .map(|n| i32::try_from(n).map_err(|_| too_large(n.to_string())))

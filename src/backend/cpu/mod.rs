@@ -56,7 +56,9 @@ fn load_unguarded(graph: &Graph) -> Result<CpuModel> {
         options.external_data(&location, bytes.into());
     }
     let model = options.load(written.model).map_err(|error| {
-        let at = error.node().map_or(String::new(), |name| label(&labels, name));
+        let at = error
+            .node()
+            .map_or(String::new(), |name| label(&labels, name));
         Error::unsupported(at, format!("the cpu backend does not take it: {error}"))
     })?;
     let port = |value, id: Option<&RtenId>| {
@@ -70,7 +72,9 @@ fn load_unguarded(graph: &Graph) -> Result<CpuModel> {
     };
     let ports = |values: &[crate::graph::ValueId], ids: &[RtenId]| -> Result<Vec<Port>> {
         let numbered = values.iter().enumerate();
-        numbered.map(|(idx, &value)| port(value, ids.get(idx))).collect()
+        numbered
+            .map(|(idx, &value)| port(value, ids.get(idx)))
+            .collect()
     };
     Ok(CpuModel {
         inputs: ports(&graph.inputs, model.input_ids())?,
@@ -94,7 +98,9 @@ fn number_nodes(graph: &mut Graph, labels: &mut Vec<String>) {
 }
 
 fn label(labels: &[String], name: &str) -> String {
-    let idx = name.strip_prefix('#').and_then(|digits| digits.parse::<usize>().ok());
+    let idx = name
+        .strip_prefix('#')
+        .and_then(|digits| digits.parse::<usize>().ok());
     let label = idx.and_then(|idx| labels.get(idx));
     label.cloned().unwrap_or_else(|| name.to_owned())
 }
@@ -123,7 +129,11 @@ impl CpuModel {
         let ids: Vec<RtenId> = outputs.iter().map(|port| port.id).collect();
         let results = self.model.run(values, &ids, None).map_err(|error| {
             let path = error.node_path();
-            let at: Vec<String> = path.into_iter().flatten().map(|name| label(&self.labels, name)).collect();
+            let at: Vec<String> = path
+                .into_iter()
+                .flatten()
+                .map(|name| label(&self.labels, name))
+                .collect();
             let why = error.to_string();
             let kind = match error.kind() {
                 RunErrorKind::OperatorError if why.contains("unsupported") => {
@@ -150,11 +160,18 @@ impl CpuModel {
 /// # Errors
 /// As [`load`] and [`CpuModel::run`].
 pub fn evaluate(graph: &Graph) -> Result<Vec<Tensor>> {
-    if let Some((id, why)) = graph.nodes().find_map(|(id, _)| Some((id, refusal(graph, id)?))) {
+    if let Some((id, why)) = graph
+        .nodes()
+        .find_map(|(id, _)| Some((id, refusal(graph, id)?)))
+    {
         return Err(Error::unsupported(graph.node(id).label(), why));
     }
     let model = load(graph)?;
-    let fetches: Vec<&str> = model.outputs.iter().map(|port| port.name.as_str()).collect();
+    let fetches: Vec<&str> = model
+        .outputs
+        .iter()
+        .map(|port| port.name.as_str())
+        .collect();
     model.run(&[], &fetches)
 }
 
@@ -171,7 +188,9 @@ fn find<'a>(ports: &'a [Port], name: &str, what: &str) -> Result<&'a Port> {
 fn guard<T>(what: &str, body: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
+        let text = text
+            .or(panic.downcast_ref::<&str>().copied())
+            .unwrap_or("panic");
         Err(Error::internal(format!("cpu {what}"), text.to_owned()))
     })
 }

@@ -220,14 +220,22 @@ fn conv(facts: &Facts) -> Verdict {
 }
 
 fn conv_integer(facts: &Facts) -> Verdict {
-    if facts.dtype(1).is_none_or(|dtype| dtype != facts.dtype(0).unwrap_or(dtype)) {
+    if facts
+        .dtype(1)
+        .is_none_or(|dtype| dtype != facts.dtype(0).unwrap_or(dtype))
+    {
         // Mixed signs are measured right only the common way round.
         if facts.dtype(0) != Some(U8) {
             return Err("these two types are not taken together");
         }
     }
     // rten pads with 0 and not with the zero point.
-    if facts.node.attrs.ints("pads").is_some_and(|pads| pads.iter().any(|&pad| pad != 0)) {
+    if facts
+        .node
+        .attrs
+        .ints("pads")
+        .is_some_and(|pads| pads.iter().any(|&pad| pad != 0))
+    {
         return Err("padding is not taken");
     }
     conv(facts)
@@ -235,7 +243,13 @@ fn conv_integer(facts: &Facts) -> Verdict {
 
 fn conv_transpose(facts: &Facts) -> Verdict {
     planar(facts)?;
-    let no_list = |name: &str| facts.node.attrs.ints(name).is_none_or(|list| list.iter().all(|&n| n == 1));
+    let no_list = |name: &str| {
+        facts
+            .node
+            .attrs
+            .ints(name)
+            .is_none_or(|list| list.iter().all(|&n| n == 1))
+    };
     if !no_list("dilations") {
         return Err("dilations are not taken");
     }
@@ -244,7 +258,11 @@ fn conv_transpose(facts: &Facts) -> Verdict {
 
 fn pool(facts: &Facts) -> Verdict {
     planar(facts)?;
-    let ones = facts.node.attrs.ints("dilations").is_none_or(|list| list.iter().all(|&n| n == 1));
+    let ones = facts
+        .node
+        .attrs
+        .ints("dilations")
+        .is_none_or(|list| list.iter().all(|&n| n == 1));
     if !ones {
         return Err("dilations are not taken");
     }
@@ -296,7 +314,9 @@ fn dequantize_linear(facts: &Facts) -> Verdict {
 }
 
 fn expand(facts: &Facts) -> Verdict {
-    let target = facts.input(1).and_then(|fact| fact.shape.as_ref()?.first()?.size());
+    let target = facts
+        .input(1)
+        .and_then(|fact| fact.shape.as_ref()?.first()?.size());
     match (facts.rank(0), target) {
         (Some(rank), Some(target)) if target < rank => Err("the shape is shorter than the rank"),
         _ => Ok(()),
@@ -314,7 +334,14 @@ fn grid_sample(facts: &Facts) -> Verdict {
 }
 
 fn default_activations(facts: &Facts) -> Verdict {
-    let extras = ["activations", "activation_alpha", "activation_beta", "clip", "layout", "input_forget"];
+    let extras = [
+        "activations",
+        "activation_alpha",
+        "activation_beta",
+        "clip",
+        "layout",
+        "input_forget",
+    ];
     let plain = |name: &str| facts.node.attrs.get(name).is_none() || facts.int(name, 1) == 0;
     if extras.into_iter().all(plain) {
         return Ok(());
@@ -327,7 +354,10 @@ fn default_activations(facts: &Facts) -> Verdict {
         "LSTM" => &[b"Sigmoid", b"Tanh", b"Tanh"],
         _ => &[b"Sigmoid", b"Tanh"],
     };
-    let usual = names.iter().zip(usual.iter().cycle()).all(|(name, usual)| name == usual);
+    let usual = names
+        .iter()
+        .zip(usual.iter().cycle())
+        .all(|(name, usual)| name == usual);
     if usual && extras[1..].iter().all(|name| plain(name)) {
         return Ok(());
     }
@@ -367,9 +397,15 @@ fn matmul(facts: &Facts) -> Verdict {
 
 fn matmul_integer(facts: &Facts) -> Verdict {
     let single = |idx, axis_from_end: usize, of: usize| {
-        let Some(fact) = facts.input(idx) else { return true };
-        let Some(sizes) = fact.sizes() else { return false };
-        let of = facts.sizes(of).and_then(|sizes| sizes.iter().rev().nth(axis_from_end).copied());
+        let Some(fact) = facts.input(idx) else {
+            return true;
+        };
+        let Some(sizes) = fact.sizes() else {
+            return false;
+        };
+        let of = facts
+            .sizes(of)
+            .and_then(|sizes| sizes.iter().rev().nth(axis_from_end).copied());
         sizes.is_empty() || (sizes.len() == 1 && Some(sizes[0]) == of)
     };
     if !single(2, 1, 0) || !single(3, 0, 1) {
@@ -437,5 +473,8 @@ fn whole_scales(facts: &Facts) -> bool {
     let (Some(scales), Some(sizes)) = (scales, facts.sizes(0)) else {
         return false;
     };
-    scales.iter().zip(sizes).all(|(scale, size)| (scale * size as f64).fract() == 0.0)
+    scales
+        .iter()
+        .zip(sizes)
+        .all(|(scale, size)| (scale * size as f64).fract() == 0.0)
 }

@@ -9,7 +9,10 @@ use crate::tensor::DType;
 pub(super) fn celu(b: &Build) -> Formula {
     let x = b.x()?;
     let alpha = b.like(x, b.float("alpha", 1.0))?;
-    Ok(b.mul(alpha, b.op_with("Elu", &[b.div(x, alpha)], [("alpha", Attr::Float(1.0))])))
+    Ok(b.mul(
+        alpha,
+        b.op_with("Elu", &[b.div(x, alpha)], [("alpha", Attr::Float(1.0))]),
+    ))
 }
 
 // x < 0 ? alpha * (exp(x) - 1) : x
@@ -41,13 +44,23 @@ pub(super) fn relu(b: &Build) -> Formula {
 pub(super) fn leaky_relu(b: &Build) -> Formula {
     let x = b.x()?;
     let alpha = b.like(x, b.float("alpha", 0.01))?;
-    Ok(choose(b, b.op("Less", &[x, b.like(x, 0.0)?]), b.mul(alpha, x), x))
+    Ok(choose(
+        b,
+        b.op("Less", &[x, b.like(x, 0.0)?]),
+        b.mul(alpha, x),
+        x,
+    ))
 }
 
 // x < 0 ? slope * x : x
 pub(super) fn prelu(b: &Build) -> Formula {
     let (x, slope) = (b.x()?, b.input(1)?);
-    Ok(choose(b, b.op("Less", &[x, b.like(x, 0.0)?]), b.mul(slope, x), x))
+    Ok(choose(
+        b,
+        b.op("Less", &[x, b.like(x, 0.0)?]),
+        b.mul(slope, x),
+        x,
+    ))
 }
 
 // x > alpha ? x : 0
@@ -68,27 +81,20 @@ pub(super) fn shrink(b: &Build) -> Formula {
     Ok(choose(b, below, b.add(x, bias), not_below))
 }
 
-// log(1 + exp(x)), without overflow: max(x, 0) + log(1 + exp(-|x|))
-pub(super) fn softplus(b: &Build) -> Formula {
-    softplus_of(b, b.x()?)
-}
-
-fn softplus_of(b: &Build, x: ValueId) -> Formula {
-    let decayed = b.op("Exp", &[b.op("Neg", &[b.op("Abs", &[x])])]);
-    let rest = b.op("Log", &[b.add(decayed, b.like(x, 1.0)?)]);
-    Ok(b.add(b.op("Max", &[x, b.like(x, 0.0)?]), rest))
-}
-
 // x / (1 + |x|)
 pub(super) fn softsign(b: &Build) -> Formula {
     let x = b.x()?;
     Ok(b.div(x, b.add(b.op("Abs", &[x]), b.like(x, 1.0)?)))
 }
 
-// x * tanh(softplus(x))
+// x * tanh(log(1 + e)) with e = exp(x) is x * n / (n + 2) with n = e * (e + 2), which keeps its
+// digits where e is small. Beyond 20 the quotient is 1.
 pub(super) fn mish(b: &Build) -> Formula {
     let x = b.x()?;
-    Ok(b.mul(x, b.op("Tanh", &[softplus_of(b, x)?])))
+    let two = b.like(x, 2.0)?;
+    let e = b.op("Exp", &[b.op("Min", &[x, b.like(x, 20.0)?])]);
+    let n = b.mul(e, b.add(e, two));
+    Ok(b.mul(x, b.div(n, b.add(n, two))))
 }
 
 // x * sigmoid(alpha * x)
@@ -99,7 +105,11 @@ pub(super) fn swish(b: &Build) -> Formula {
 
 /// `x * sigmoid(alpha * x)`
 pub(super) fn swish_of(b: &Build, x: ValueId, alpha: f64) -> Formula {
-    let scaled = if alpha == 1.0 { x } else { b.mul(b.like(x, alpha)?, x) };
+    let scaled = if alpha == 1.0 {
+        x
+    } else {
+        b.mul(b.like(x, alpha)?, x)
+    };
     Ok(b.mul(x, b.op("Sigmoid", &[scaled])))
 }
 
@@ -135,7 +145,10 @@ pub(in crate::passes) fn gelu_of(b: &Build, x: ValueId, tanh: bool) -> Formula {
     let bell = if tanh {
         let cube = b.mul(x, b.mul(x, x));
         let bent = b.add(x, b.mul(b.like(x, 0.044715)?, cube));
-        b.op("Tanh", &[b.mul(b.like(x, FRAC_2_SQRT_PI * FRAC_1_SQRT_2)?, bent)])
+        b.op(
+            "Tanh",
+            &[b.mul(b.like(x, FRAC_2_SQRT_PI * FRAC_1_SQRT_2)?, bent)],
+        )
     } else {
         b.op("Erf", &[b.mul(x, b.like(x, FRAC_1_SQRT_2)?)])
     };
@@ -174,11 +187,17 @@ pub(super) fn is_inf(b: &Build) -> Formula {
     let x = b.x()?;
     let zero = b.like(x, 0.0)?;
     let any = b.op("IsInf", &[x]);
-    let sign = match (b.int("detect_positive", 1) != 0, b.int("detect_negative", 1) != 0) {
+    let sign = match (
+        b.int("detect_positive", 1) != 0,
+        b.int("detect_negative", 1) != 0,
+    ) {
         (true, true) => return Err(Skip::NoMatch),
         (true, false) => b.op("Greater", &[x, zero]),
         (false, true) => b.op("Less", &[x, zero]),
-        (false, false) => b.op("And", &[b.op("Greater", &[x, zero]), b.op("Less", &[x, zero])]),
+        (false, false) => b.op(
+            "And",
+            &[b.op("Greater", &[x, zero]), b.op("Less", &[x, zero])],
+        ),
     };
     Ok(b.op("And", &[any, sign]))
 }
@@ -221,7 +240,10 @@ pub(super) fn bit_shift(b: &Build) -> Formula {
     };
     // A shift by the whole width or more gives 0 like one by the width.
     let width = if dtype == DType::U8 { 8.0 } else { 16.0 };
-    let count = b.op("Min", &[b.cast(bits, DType::F32), b.scalar(DType::F32, width)?]);
+    let count = b.op(
+        "Min",
+        &[b.cast(bits, DType::F32), b.scalar(DType::F32, width)?],
+    );
     let power = b.op("Pow", &[b.scalar(DType::F32, 2.0)?, count]);
     let wide = b.cast(x, DType::F32);
     let shifted = match b.node.attrs.str("direction") {
@@ -229,7 +251,10 @@ pub(super) fn bit_shift(b: &Build) -> Formula {
         Some("LEFT") => {
             let modulus = b.scalar(DType::F32, f64::from(modulus))?;
             let product = b.mul(wide, power);
-            b.sub(product, b.mul(modulus, b.op("Floor", &[b.div(product, modulus)])))
+            b.sub(
+                product,
+                b.mul(modulus, b.op("Floor", &[b.div(product, modulus)])),
+            )
         }
         Some("RIGHT") => b.op("Floor", &[b.div(wide, power)]),
         _ => return Err(Skip::Refused("direction is neither LEFT nor RIGHT")),

@@ -18,7 +18,11 @@ pub(super) fn gelu(b: &Build) -> Formula {
 pub(super) fn fast_gelu(b: &Build) -> Formula {
     let x = b.x()?;
     let sum = b.node.input(1).map_or(x, |bias| b.add(x, bias));
-    Ok(b.op_with("Gelu", &[sum], [("approximate", Attr::Str(b"tanh".to_vec()))]))
+    Ok(b.op_with(
+        "Gelu",
+        &[sum],
+        [("approximate", Attr::Str(b"tanh".to_vec()))],
+    ))
 }
 
 // x * sigmoid(alpha * x)
@@ -36,9 +40,15 @@ pub(super) fn skip_layer_normalization(b: &Build) -> Formula {
     b.also(3, sum);
     let mut attrs = Attrs::default();
     attrs.set("axis", Attr::Int(-1));
-    attrs.set("epsilon", Attr::Float(b.node.attrs.float("epsilon").unwrap_or(1e-12)));
+    attrs.set(
+        "epsilon",
+        Attr::Float(b.node.attrs.float("epsilon").unwrap_or(1e-12)),
+    );
     let inputs = [Some(sum), Some(b.input(2)?), b.node.input(3)];
-    let n_outputs = (1..3).rev().find(|&idx| b.node.output(idx).is_some()).map_or(1, |idx| idx + 1);
+    let n_outputs = (1..3)
+        .rev()
+        .find(|&idx| b.node.output(idx).is_some())
+        .map_or(1, |idx| idx + 1);
     let outputs = b.op_outputs("LayerNormalization", &inputs, attrs, n_outputs);
     for (idx, &output) in outputs.iter().enumerate().skip(1) {
         b.also(idx, output);
@@ -51,7 +61,11 @@ pub(super) fn fused_conv(b: &Build) -> Formula {
     let mut attrs = b.node.attrs.clone();
     attrs.remove("activation");
     attrs.remove("activation_params");
-    let mut y = b.op_attrs("Conv", &[Some(b.x()?), Some(b.input(1)?), b.node.input(2)], attrs);
+    let mut y = b.op_attrs(
+        "Conv",
+        &[Some(b.x()?), Some(b.input(1)?), b.node.input(2)],
+        attrs,
+    );
     if let Some(z) = b.node.input(3) {
         y = b.add(y, z);
     }
@@ -67,16 +81,27 @@ pub(super) fn fused_gemm(b: &Build) -> Formula {
             attrs.set(name, attr.clone());
         }
     }
-    let y = b.op_attrs("Gemm", &[Some(b.x()?), Some(b.input(1)?), b.node.input(2)], attrs);
+    let y = b.op_attrs(
+        "Gemm",
+        &[Some(b.x()?), Some(b.input(1)?), b.node.input(2)],
+        attrs,
+    );
     let named = |name: &str| b.node.attrs.float(name);
-    let params: Vec<f32> =
-        named("activation_alpha").into_iter().chain(named("activation_beta")).collect();
+    let params: Vec<f32> = named("activation_alpha")
+        .into_iter()
+        .chain(named("activation_beta"))
+        .collect();
     activate(b, y, &params)
 }
 
 /// The activation that the node names, with its parameters in the order of ContribOperators.md.
 fn activate(b: &Build, y: ValueId, params: &[f32]) -> Formula {
-    let alpha = |default: f32| ("alpha", Attr::Float(params.first().copied().unwrap_or(default)));
+    let alpha = |default: f32| {
+        (
+            "alpha",
+            Attr::Float(params.first().copied().unwrap_or(default)),
+        )
+    };
     let dtype = b.dtype(b.x()?)?;
     Ok(match b.node.attrs.str("activation").unwrap_or_default() {
         "" => y,
@@ -86,7 +111,14 @@ fn activate(b: &Build, y: ValueId, params: &[f32]) -> Formula {
             let &[min, max] = params else {
                 return Err(Skip::Refused("activation_params are not two bounds"));
             };
-            b.op("Clip", &[y, b.scalar(dtype, min.into())?, b.scalar(dtype, max.into())?])
+            b.op(
+                "Clip",
+                &[
+                    y,
+                    b.scalar(dtype, min.into())?,
+                    b.scalar(dtype, max.into())?,
+                ],
+            )
         }
         "HardSigmoid" => {
             let beta = ("beta", Attr::Float(params.get(1).copied().unwrap_or(0.5)));
@@ -116,5 +148,9 @@ pub(super) fn fused_matmul(b: &Build) -> Formula {
     };
     let y = b.op("MatMul", &[oriented(0, "transA")?, oriented(1, "transB")?]);
     let alpha = b.float("alpha", 1.0);
-    Ok(if alpha == 1.0 { y } else { b.mul(y, b.like(b.x()?, alpha)?) })
+    Ok(if alpha == 1.0 {
+        y
+    } else {
+        b.mul(y, b.like(b.x()?, alpha)?)
+    })
 }

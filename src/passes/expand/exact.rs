@@ -25,7 +25,11 @@ pub(super) fn axes_as_list(b: &Build) -> Formula {
     if b.rank(axes)? != 0 {
         return Err(Skip::NoMatch);
     }
-    b.again(&b.node.op.name, &[b.x()?, b.reshape(axes, &[1])], b.node.attrs.clone())
+    b.again(
+        &b.node.op.name,
+        &[b.x()?, b.reshape(axes, &[1])],
+        b.node.attrs.clone(),
+    )
 }
 
 // (x > 0) - (x < 0)
@@ -63,7 +67,11 @@ pub(super) fn quantize_linear(b: &Build) -> Formula {
     let wide = |value| b.cast(value, DType::F32);
     let is_single = b.rank(scale)? == 0 || b.sizes(scale)? == [1];
     let scale = wide(along_axis(scale)?);
-    let scale = if is_single { spread(b, scale, x) } else { scale };
+    let scale = if is_single {
+        spread(b, scale, x)
+    } else {
+        scale
+    };
     let scaled = b.op("Round", &[b.div(wide(x), scale)]);
     let shifted = match zero_point {
         Some(zero_point) => b.add(scaled, wide(along_axis(zero_point)?)),
@@ -75,7 +83,11 @@ pub(super) fn quantize_linear(b: &Build) -> Formula {
 /// A single number as often as a division by it needs to be one: backends multiply by the
 /// reciprocal of a divisor of one element.
 fn spread(b: &Build, number: ValueId, x: ValueId) -> ValueId {
-    let last = b.fact(x).shape.and_then(|shape| shape.last()?.size()).filter(|&size| size > 1);
+    let last = b
+        .fact(x)
+        .shape
+        .and_then(|shape| shape.last()?.size())
+        .filter(|&size| size > 1);
     let shape = match last {
         Some(size) => b.ints(&[size as i64]),
         None => b.op("Shape", &[x]),
@@ -86,7 +98,10 @@ fn spread(b: &Build, number: ValueId, x: ValueId) -> ValueId {
 /// The quotient of two numbers.
 fn quotient(b: &Build, dividend: ValueId, divisor: ValueId) -> ValueId {
     let two = b.ints(&[2]);
-    let pair = b.div(b.op("Expand", &[dividend, two]), b.op("Expand", &[divisor, two]));
+    let pair = b.div(
+        b.op("Expand", &[dividend, two]),
+        b.op("Expand", &[divisor, two]),
+    );
     b.op("Gather", &[pair, b.constant(Tensor::scalar(0_i64))])
 }
 

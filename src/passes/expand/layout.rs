@@ -12,14 +12,17 @@ const MAX_TABLE_ELEMENTS: i64 = 1 << 22;
 
 fn bounded(sizes: &[i64]) -> Result<i64, Skip> {
     let count = sizes.iter().try_fold(1_i64, |count, &size| {
-        count.checked_mul(size).filter(|&count| (0..=MAX_TABLE_ELEMENTS).contains(&count))
+        count
+            .checked_mul(size)
+            .filter(|&count| (0..=MAX_TABLE_ELEMENTS).contains(&count))
     });
     count.ok_or(Skip::Refused("a table would be too large"))
 }
 
 fn table(b: &Build, sizes: &[i64], elements: Vec<f32>) -> Formula {
     let sizes: Vec<usize> = sizes.iter().map(|&size| size as usize).collect();
-    let tensor = Tensor::from_vec(&sizes, elements).map_err(|_| Skip::Refused("a size is wrong"))?;
+    let tensor =
+        Tensor::from_vec(&sizes, elements).map_err(|_| Skip::Refused("a size is wrong"))?;
     Ok(b.constant(tensor))
 }
 
@@ -62,11 +65,17 @@ pub(super) fn depth_to_space(b: &Build) -> Formula {
 
 fn block_size(b: &Build) -> Result<i64, Skip> {
     let size = b.int("blocksize", 0);
-    if size < 1 { Err(Skip::Refused("blocksize is not positive")) } else { Ok(size) }
+    if size < 1 {
+        Err(Skip::Refused("blocksize is not positive"))
+    } else {
+        Ok(size)
+    }
 }
 
 fn product(factors: &[i64]) -> Result<i64, Skip> {
-    let product = factors.iter().try_fold(1_i64, |product, &factor| product.checked_mul(factor));
+    let product = factors
+        .iter()
+        .try_fold(1_i64, |product, &factor| product.checked_mul(factor));
     product.ok_or(Skip::Refused("a size does not fit"))
 }
 
@@ -106,7 +115,11 @@ pub(super) fn pad_all_axes(b: &Build) -> Formula {
     let places = b.op_with("Concat", &places, along());
     let zeros = b.ints(&vec![0; 2 * rank]);
     let all = b.op_with("ScatterElements", &[zeros, places, pads], along());
-    b.again("Pad", &[Some(x), Some(all), b.node.input(2)], b.node.attrs.clone())
+    b.again(
+        "Pad",
+        &[Some(x), Some(all), b.node.input(2)],
+        b.node.attrs.clone(),
+    )
 }
 
 // mask ? x : 0, where the mask is what is on and above (or below) diagonal k
@@ -119,13 +132,20 @@ pub(super) fn trilu(b: &Build) -> Formula {
     };
     bounded(&[rows, columns])?;
     let k = match b.node.input(1) {
-        Some(k) => *b.known_ints(k)?.first().ok_or(Skip::Refused("k is empty"))?,
+        Some(k) => *b
+            .known_ints(k)?
+            .first()
+            .ok_or(Skip::Refused("k is empty"))?,
         None => 0,
     };
     let is_upper = b.int("upper", 1) != 0;
     let keeps = |row: i64, column: i64| {
         let diagonal = column - row;
-        if is_upper { diagonal >= k } else { diagonal <= k }
+        if is_upper {
+            diagonal >= k
+        } else {
+            diagonal <= k
+        }
     };
     let mask: Vec<u8> = (0..rows)
         .flat_map(|row| (0..columns).map(move |column| u8::from(keeps(row, column))))
@@ -153,7 +173,11 @@ pub(super) fn eye_like(b: &Build) -> Formula {
         None => b.dtype(x)?,
     };
     let ones = table(b, &[rows, columns], ones)?;
-    Ok(if dtype == DType::F32 { ones } else { b.cast(ones, dtype) })
+    Ok(if dtype == DType::F32 {
+        ones
+    } else {
+        b.cast(ones, dtype)
+    })
 }
 
 // a - b cos(t) + c cos(2 t) with t from 0 to a full turn
@@ -192,9 +216,14 @@ pub(super) fn affine_grid(b: &Build) -> Formula {
     let n_axes = match b.sizes(size)?[..] {
         [4] => 2,
         [5] => 3,
-        _ => return Err(Skip::Refused("size is neither that of a picture nor of a volume")),
+        _ => {
+            return Err(Skip::Refused(
+                "size is neither that of a picture nor of a volume",
+            ));
+        }
     };
-    let join = |parts: &[ValueId], axis: i64| b.op_with("Concat", parts, [("axis", Attr::Int(axis))]);
+    let join =
+        |parts: &[ValueId], axis: i64| b.op_with("Concat", parts, [("axis", Attr::Int(axis))]);
     let spatial = b.op("Slice", &[size, b.ints(&[2]), b.ints(&[n_axes + 2])]);
     let of_pixels = join(&[spatial, b.ints(&[1])], 0);
     let (one, two) = (b.scalar(dtype, 1.0)?, b.scalar(dtype, 2.0)?);
@@ -218,7 +247,10 @@ pub(super) fn affine_grid(b: &Build) -> Formula {
     let positions = b.reshape(join(&columns, -1), &[1, -1, n_axes + 1]);
     let grid = b.op("MatMul", &[positions, b.transpose(theta, &[0, 2, 1])]);
     let batch = b.op("Slice", &[size, b.ints(&[0]), b.ints(&[1])]);
-    Ok(b.op("Reshape", &[grid, join(&[batch, spatial, b.ints(&[n_axes])], 0)]))
+    Ok(b.op(
+        "Reshape",
+        &[grid, join(&[batch, spatial, b.ints(&[n_axes])], 0)],
+    ))
 }
 
 /// x: [N, C * P, L] -> [N, C, ..]: a transposed convolution that puts element p of a block of P
@@ -228,9 +260,17 @@ pub(super) fn col2im(b: &Build) -> Formula {
     let (image, block) = (b.known_ints(b.input(1)?)?, b.known_ints(b.input(2)?)?);
     let n_axes = image.len();
     let attr = |name: &str, default: i64, len: usize| {
-        let values = b.node.attrs.ints(name).map_or(vec![default; len], <[i64]>::to_vec);
+        let values = b
+            .node
+            .attrs
+            .ints(name)
+            .map_or(vec![default; len], <[i64]>::to_vec);
         let fits = values.len() == len && values.iter().all(|value| (0..1 << 20).contains(value));
-        if fits { Ok(values) } else { Err(Skip::Refused("an attribute has the wrong length or size")) }
+        if fits {
+            Ok(values)
+        } else {
+            Err(Skip::Refused("an attribute has the wrong length or size"))
+        }
     };
     let (strides, dilations) = (attr("strides", 1, n_axes)?, attr("dilations", 1, n_axes)?);
     let pads = attr("pads", 0, 2 * n_axes)?;
@@ -245,7 +285,9 @@ pub(super) fn col2im(b: &Build) -> Formula {
     for axis in 0..n_axes {
         let reach = dilations[axis] * (block[axis] - 1) + 1;
         let padded = image[axis].checked_add(pads[axis] + pads[n_axes + axis]);
-        let room = padded.and_then(|padded| padded.checked_sub(reach)).filter(|&room| room >= 0);
+        let room = padded
+            .and_then(|padded| padded.checked_sub(reach))
+            .filter(|&room| room >= 0);
         let room = room.ok_or(Skip::Refused("a block is larger than the image"))?;
         if strides[axis] == 0 {
             return Err(Skip::Refused("a stride is zero"));
@@ -254,7 +296,9 @@ pub(super) fn col2im(b: &Build) -> Formula {
         output_padding.push(room % strides[axis]);
     }
     if product(&steps)? != n_blocks {
-        return Err(Skip::Refused("the number of blocks is not that of the image"));
+        return Err(Skip::Refused(
+            "the number of blocks is not that of the image",
+        ));
     }
     // weight: [C * P, 1, block..], one 1 in each block.
     bounded(&[channels, in_block])?;
@@ -264,7 +308,11 @@ pub(super) fn col2im(b: &Build) -> Formula {
     weight_shape.extend(&block);
     let weight = table(b, &weight_shape, places.collect())?;
     let dtype = b.dtype(x)?;
-    let weight = if dtype == DType::F32 { weight } else { b.cast(weight, dtype) };
+    let weight = if dtype == DType::F32 {
+        weight
+    } else {
+        b.cast(weight, dtype)
+    };
     let mut shape = vec![n, channels];
     shape.extend(steps);
     Ok(b.op_with(
@@ -289,5 +337,9 @@ pub(super) fn compress(b: &Build) -> Formula {
         x = b.reshape(x, &[-1]);
     }
     let places = b.op("Squeeze", &[b.op("NonZero", &[condition]), b.ints(&[0])]);
-    Ok(b.op_with("Gather", &[x, places], [("axis", Attr::Int(axis.unwrap_or(0)))]))
+    Ok(b.op_with(
+        "Gather",
+        &[x, places],
+        [("axis", Attr::Int(axis.unwrap_or(0)))],
+    ))
 }

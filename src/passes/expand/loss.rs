@@ -31,9 +31,16 @@ fn loss(b: &Build, log_probability: ValueId) -> Formula {
         None => target,
     };
     let axis = ("axis", Attr::Int(1));
-    let picked = b.op_with("GatherElements", &[log_probability, b.unsqueeze(class, &[1])], [axis]);
+    let picked = b.op_with(
+        "GatherElements",
+        &[log_probability, b.unsqueeze(class, &[1])],
+        [axis],
+    );
     let mut loss = b.op("Neg", &[b.op("Squeeze", &[picked, b.ints(&[1])])]);
-    let mut weight = b.node.input(2).map(|weight| b.op("Gather", &[weight, class]));
+    let mut weight = b
+        .node
+        .input(2)
+        .map(|weight| b.op("Gather", &[weight, class]));
     if let Some(ignored) = ignored {
         let kept = weight.map_or_else(|| b.scalar(dtype, 1.0), Ok)?;
         weight = Some(b.op("Where", &[ignored, zero, kept]));

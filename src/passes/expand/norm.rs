@@ -43,7 +43,11 @@ fn narrowed(b: &Build, y: ValueId, from: DType, to: DType) -> ValueId {
 /// Per-channel values as `[C, 1, ..]`, to broadcast over a rank.
 fn per_channel(b: &Build, values: ValueId, rank: usize) -> ValueId {
     let axes: Vec<i64> = (1..rank as i64 - 1).collect();
-    if axes.is_empty() { values } else { b.unsqueeze(values, &axes) }
+    if axes.is_empty() {
+        values
+    } else {
+        b.unsqueeze(values, &axes)
+    }
 }
 
 // (x - mean) / sqrt(variance + epsilon) * scale + bias, with the batch's own statistics in
@@ -88,7 +92,10 @@ pub(super) fn instance_normalization(b: &Build) -> Formula {
     let axes: Vec<i64> = (2..rank as i64).collect();
     let epsilon = b.like(x, b.float("epsilon", 1e-5))?;
     let y = standardize(b, x, &axes, epsilon)?.y;
-    Ok(b.add(b.mul(y, per_channel(b, scale, rank)), per_channel(b, bias, rank)))
+    Ok(b.add(
+        b.mul(y, per_channel(b, scale, rank)),
+        per_channel(b, bias, rank),
+    ))
 }
 
 // per image and group of channels: standardize(x) * scale + bias
@@ -100,7 +107,10 @@ pub(super) fn group_normalization(b: &Build) -> Formula {
     let groups = b.reshape(wide, &[0, b.int("num_groups", 1), -1]);
     let y = standardize(b, groups, &[2], epsilon)?.y;
     let y = narrowed(b, b.reshape_like(y, x), wide_dtype, dtype);
-    Ok(b.add(b.mul(y, per_channel(b, scale, rank)), per_channel(b, bias, rank)))
+    Ok(b.add(
+        b.mul(y, per_channel(b, scale, rank)),
+        per_channel(b, bias, rank),
+    ))
 }
 
 // from `axis` on: standardize(x) * scale + bias
@@ -133,7 +143,7 @@ pub(super) fn rms_normalization(b: &Build) -> Formula {
 /// The axes from the node's `axis` (-1 where it is not given) to the last.
 fn axes_from(b: &Build, x: ValueId) -> Result<Vec<i64>, Skip> {
     let axis = b.int("axis", -1);
-    if axis < 0 && axis >= -64 {
+    if (-64..0).contains(&axis) {
         return Ok((axis..0).collect());
     }
     let rank = b.rank(x)?;
@@ -170,9 +180,13 @@ pub(super) fn lrn(b: &Build) -> Formula {
     let x = b.x()?;
     let size = b.int("size", 0);
     if size < 1 || b.rank(x)? < 3 {
-        return Err(Skip::Refused("size is not positive, or x has no spatial axes"));
+        return Err(Skip::Refused(
+            "size is not positive, or x has no spatial axes",
+        ));
     }
-    let channels = b.shape(x)?[1].value().ok_or(Skip::Refused("a size is unknown"))?;
+    let channels = b.shape(x)?[1]
+        .value()
+        .ok_or(Skip::Refused("a size is unknown"))?;
     // The mean over channels is a pool of one column per channel; zeros count beyond the ends.
     let columns = b.reshape(b.mul(x, x), &[0, 1, channels, -1]);
     let before = (size - 1) / 2;

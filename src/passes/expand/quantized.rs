@@ -9,13 +9,20 @@ use crate::tensor::DType;
 /// A scale or zero point of one element as a scalar: rank 1 would mean one for each slice.
 fn parameter(b: &Build, value: ValueId) -> ValueId {
     let is_single = b.fact(value).sizes().is_some_and(|sizes| sizes == [1]);
-    if is_single { b.reshape(value, &[]) } else { value }
+    if is_single {
+        b.reshape(value, &[])
+    } else {
+        value
+    }
 }
 
 /// `(x - zero_point) * scale` of three consecutive inputs; `axis` counts for per-slice scales.
 fn dequantized(b: &Build, first_input: usize, axis: i64) -> Formula {
     let scale = parameter(b, b.input(first_input + 1)?);
-    let zero_point = b.node.input(first_input + 2).map(|value| parameter(b, value));
+    let zero_point = b
+        .node
+        .input(first_input + 2)
+        .map(|value| parameter(b, value));
     let inputs = [Some(b.input(first_input)?), Some(scale), zero_point];
     Ok(b.op_with("DequantizeLinear", &inputs, [("axis", Attr::Int(axis))]))
 }
@@ -23,18 +30,28 @@ fn dequantized(b: &Build, first_input: usize, axis: i64) -> Formula {
 /// `round(y / scale) + zero_point` with the scale at an input and the zero point behind it.
 fn quantized(b: &Build, y: ValueId, scale_input: usize, axis: i64) -> Formula {
     let scale = parameter(b, b.input(scale_input)?);
-    let zero_point = b.node.input(scale_input + 1).map(|value| parameter(b, value));
+    let zero_point = b
+        .node
+        .input(scale_input + 1)
+        .map(|value| parameter(b, value));
     let mut attrs = Attrs::default();
     attrs.set("axis", Attr::Int(axis));
     if zero_point.is_none() {
-        let dtype = b.node.output(0).and_then(|output| b.fact(output).dtype).unwrap_or(DType::U8);
+        let dtype = b
+            .node
+            .output(0)
+            .and_then(|output| b.fact(output).dtype)
+            .unwrap_or(DType::U8);
         attrs.set("output_dtype", Attr::Int(dtype.onnx().into()));
     }
     Ok(b.op_attrs("QuantizeLinear", &[Some(y), Some(scale), zero_point], attrs))
 }
 
 fn product_of_scales(b: &Build, first: usize, second: usize) -> Formula {
-    Ok(b.mul(parameter(b, b.input(first)?), parameter(b, b.input(second)?)))
+    Ok(b.mul(
+        parameter(b, b.input(first)?),
+        parameter(b, b.input(second)?),
+    ))
 }
 
 /// Inputs: x, its scale and zero point, w, its, y's, bias. The bias is in units of both scales.
@@ -43,22 +60,27 @@ pub(super) fn conv(b: &Build) -> Formula {
         Some(bias) => Some(b.mul(b.cast(bias, DType::F32), product_of_scales(b, 1, 4)?)),
         None => None,
     };
-    let inputs = [Some(dequantized(b, 0, 1)?), Some(dequantized(b, 3, 0)?), bias];
+    let inputs = [
+        Some(dequantized(b, 0, 1)?),
+        Some(dequantized(b, 3, 0)?),
+        bias,
+    ];
     let y = b.op_attrs("Conv", &inputs, b.node.attrs.clone());
     quantized(b, y, 6, 1)
 }
 
 /// Inputs: a, its scale and zero point, b, its, y's. Per-row and per-column scales have rank 1.
 pub(super) fn matmul(b: &Build) -> Formula {
-    let has_slices = |idx: usize| -> Result<bool, Skip> {
-        Ok(b.rank(b.input(idx)?)? > 1)
-    };
+    let has_slices = |idx: usize| -> Result<bool, Skip> { Ok(b.rank(b.input(idx)?)? > 1) };
     if has_slices(1)? || has_slices(4)? || has_slices(6)? {
         return Err(Skip::Refused("scales have more than one axis"));
     }
     let a_rank = b.rank(b.x()?)?;
     let rows = a_rank.saturating_sub(2) as i64;
-    let y = b.op("MatMul", &[dequantized(b, 0, rows)?, dequantized(b, 3, -1)?]);
+    let y = b.op(
+        "MatMul",
+        &[dequantized(b, 0, rows)?, dequantized(b, 3, -1)?],
+    );
     quantized(b, y, 6, -2)
 }
 
@@ -74,7 +96,11 @@ pub(super) fn gemm(b: &Build) -> Formula {
     let alpha = Attr::Float(b.node.attrs.float("alpha").unwrap_or(1.0));
     let y = b.op_with(
         "Gemm",
-        &[Some(dequantized(b, 0, 0)?), Some(dequantized(b, 3, columns)?), c],
+        &[
+            Some(dequantized(b, 0, 0)?),
+            Some(dequantized(b, 3, columns)?),
+            c,
+        ],
         [
             ("alpha", alpha.clone()),
             ("beta", alpha),
@@ -82,7 +108,11 @@ pub(super) fn gemm(b: &Build) -> Formula {
             ("transB", Attr::Int(trans_b)),
         ],
     );
-    if b.node.input(7).is_none() { Ok(y) } else { quantized(b, y, 7, 1) }
+    if b.node.input(7).is_none() {
+        Ok(y)
+    } else {
+        quantized(b, y, 7, 1)
+    }
 }
 
 pub(super) fn add(b: &Build) -> Formula {
@@ -104,7 +134,9 @@ pub(super) fn sigmoid(b: &Build) -> Formula {
 
 pub(super) fn leaky_relu(b: &Build) -> Formula {
     let alpha = b.node.attrs.float("alpha").unwrap_or(0.01);
-    unary(b, |x| b.op_with("LeakyRelu", &[x], [("alpha", Attr::Float(alpha))]))
+    unary(b, |x| {
+        b.op_with("LeakyRelu", &[x], [("alpha", Attr::Float(alpha))])
+    })
 }
 
 /// Before version 13 of ONNX's own operator, which the node names, the axis splits the shape.
@@ -115,7 +147,9 @@ pub(super) fn softmax(b: &Build) -> Formula {
     if old && axis + 1 != rank {
         return Err(Skip::Refused("the axis is not the last one"));
     }
-    unary(b, |x| b.op_with("Softmax", &[x], [("axis", Attr::Int(axis as i64))]))
+    unary(b, |x| {
+        b.op_with("Softmax", &[x], [("axis", Attr::Int(axis as i64))])
+    })
 }
 
 pub(super) fn average_pool(b: &Build) -> Formula {
@@ -129,15 +163,20 @@ pub(super) fn average_pool(b: &Build) -> Formula {
 
 pub(super) fn global_average_pool(b: &Build) -> Formula {
     let rank = b.rank(b.x()?)? as i64;
-    let axes: Vec<i64> =
-        if b.int("channels_last", 0) != 0 { (1..rank - 1).collect() } else { (2..rank).collect() };
+    let axes: Vec<i64> = if b.int("channels_last", 0) != 0 {
+        (1..rank - 1).collect()
+    } else {
+        (2..rank).collect()
+    };
     unary(b, |x| b.reduce("ReduceMean", x, &axes))
 }
 
 /// Inputs: y's scale and zero point, then x, its scale and zero point for each part.
 pub(super) fn concat(b: &Build) -> Formula {
     let firsts = (2..b.node.inputs.len()).step_by(3);
-    let parts: Vec<ValueId> = firsts.map(|first| dequantized(b, first, 1)).collect::<Result<_, _>>()?;
+    let parts: Vec<ValueId> = firsts
+        .map(|first| dequantized(b, first, 1))
+        .collect::<Result<_, _>>()?;
     let y = b.op_with("Concat", &parts, [("axis", Attr::Int(b.int("axis", 1)))]);
     quantized(b, y, 0, 1)
 }
@@ -145,7 +184,13 @@ pub(super) fn concat(b: &Build) -> Formula {
 /// Inputs: a, b, a's scale, b's, a's zero point, b's, bias.
 pub(super) fn matmul_integer_to_float(b: &Build) -> Formula {
     let zero_points = [b.node.input(4), b.node.input(5)];
-    scaled_product(b, [b.x()?, b.input(1)?], zero_points, product_of_scales(b, 2, 3)?, b.node.input(6))
+    scaled_product(
+        b,
+        [b.x()?, b.input(1)?],
+        zero_points,
+        product_of_scales(b, 2, 3)?,
+        b.node.input(6),
+    )
 }
 
 /// Inputs: a in f32, b, b's scale, b's zero point, bias.
@@ -173,13 +218,19 @@ fn scaled_product(
 pub(super) fn conv_integer(b: &Build) -> Formula {
     const MAX_PRODUCTS: i64 = (1 << 24) / (255 * 255);
     let (x, w) = (b.x()?, b.input(1)?);
-    let products = b.sizes(w)?.iter().skip(1).try_fold(1_i64, |all, &size| all.checked_mul(size));
+    let products = b
+        .sizes(w)?
+        .iter()
+        .skip(1)
+        .try_fold(1_i64, |all, &size| all.checked_mul(size));
     if products.is_none_or(|products| products > MAX_PRODUCTS) {
         return Err(Skip::Refused("sums may exceed what f32 holds exactly"));
     }
     let centred = |value: ValueId, zero_point: Option<ValueId>| {
         let wide = b.cast(value, DType::F32);
-        zero_point.map_or(wide, |zero| b.sub(wide, b.cast(parameter(b, zero), DType::F32)))
+        zero_point.map_or(wide, |zero| {
+            b.sub(wide, b.cast(parameter(b, zero), DType::F32))
+        })
     };
     if let Some(zero) = b.node.input(3)
         && b.shape(zero)?.elements().value() != Some(1)
@@ -187,7 +238,10 @@ pub(super) fn conv_integer(b: &Build) -> Formula {
         return Err(Skip::Refused("zero points differ by output channel"));
     }
     let inputs = [centred(x, b.node.input(2)), centred(w, b.node.input(3))];
-    Ok(b.cast(b.op_attrs("Conv", &inputs, b.node.attrs.clone()), DType::I32))
+    Ok(b.cast(
+        b.op_attrs("Conv", &inputs, b.node.attrs.clone()),
+        DType::I32,
+    ))
 }
 
 pub(super) fn quantize_linear(b: &Build) -> Formula {

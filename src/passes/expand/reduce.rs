@@ -74,10 +74,17 @@ pub(super) fn hardmax(b: &Build) -> Formula {
     };
     let off_on = b.op_with(
         "Concat",
-        &[b.reshape(b.like(x, 0.0)?, &[1]), b.reshape(b.like(x, 1.0)?, &[1])],
+        &[
+            b.reshape(b.like(x, 0.0)?, &[1]),
+            b.reshape(b.like(x, 1.0)?, &[1]),
+        ],
         [("axis", Attr::Int(0))],
     );
-    Ok(b.op_with("OneHot", &[first_max, depth, off_on], [("axis", Attr::Int(axis))]))
+    Ok(b.op_with(
+        "OneHot",
+        &[first_max, depth, off_on],
+        [("axis", Attr::Int(axis))],
+    ))
 }
 
 /// `OneHot` whose indices or depth are whole numbers in a float type.
@@ -87,5 +94,9 @@ pub(super) fn one_hot(b: &Build) -> Formula {
         return Err(Skip::NoMatch);
     }
     let whole = |value: ValueId| b.cast(value, DType::I64);
-    Ok(b.op_attrs("OneHot", &[whole(indices), whole(depth), values], b.node.attrs.clone()))
+    Ok(b.op_attrs(
+        "OneHot",
+        &[whole(indices), whole(depth), values],
+        b.node.attrs.clone(),
+    ))
 }

@@ -1,11 +1,11 @@
-//! Convolutions and pools: explicit windows over two spatial axes.
+//! Convolutions and pools over two spatial axes.
 
-use super::{Build, Formula, Skip, is_constant, output_sizes, producer};
+use super::{Build, Formula, Skip, is_constant, output_sizes, producer, product};
 use crate::graph::{Node, ValueId};
 use crate::ops::{Attr, Attrs};
 use crate::tensor::{DType, Tensor};
 
-/// The attributes of a convolution or pool with numbers for all that ONNX leaves to defaults.
+/// The attributes of a convolution or pool, all of which the `windows` pass has written out.
 struct Window {
     kernel: Vec<i64>,
     strides: Vec<i64>,
@@ -14,52 +14,23 @@ struct Window {
 }
 
 impl Window {
-    fn of(b: &Build) -> Result<Window, Skip> {
-        let sizes = b.sizes(b.x()?)?;
-        let n_axes = sizes.len().checked_sub(2).ok_or(Skip::NoMatch)?;
-        let kernel = match b.node.attrs.ints("kernel_shape") {
-            Some(kernel) => kernel.to_vec(),
-            None => b.sizes(b.input(1)?)?.get(2..).ok_or(Skip::NoMatch)?.to_vec(),
+    fn of(b: &Build, n_axes: usize) -> Result<Window, Skip> {
+        let list = |name: &str, len: usize| {
+            let values = b.node.attrs.ints(name).filter(|values| values.len() == len);
+            let values = values.ok_or(Skip::Refused(
+                "an attribute is missing or of another length",
+            ))?;
+            Ok(values.to_vec())
         };
-        let list = |name: &str, default: i64, len: usize| {
-            let values = b.node.attrs.ints(name).map_or(vec![default; len], <[i64]>::to_vec);
-            let fits = values.len() == len && values.iter().all(|n| (0..=1 << 24).contains(n));
-            if fits { Ok(values) } else { Err(Skip::Refused("an attribute has the wrong length or size")) }
-        };
-        let mut window = Window {
-            strides: list("strides", 1, n_axes)?,
-            dilations: list("dilations", 1, n_axes)?,
-            pads: list("pads", 0, 2 * n_axes)?,
-            kernel,
-        };
-        if window.kernel.len() != n_axes || window.kernel.iter().any(|n| !(1..=1 << 24).contains(n)) {
-            return Err(Skip::Refused("the kernel has the wrong rank or size"));
-        }
-        let is_upper = match b.node.attrs.str("auto_pad").unwrap_or("NOTSET") {
-            "NOTSET" => return Ok(window),
-            "VALID" => {
-                window.pads = vec![0; 2 * n_axes];
-                return Ok(window);
-            }
-            "SAME_UPPER" => true,
-            "SAME_LOWER" => false,
-            _ => return Err(Skip::Refused("auto_pad is unknown")),
-        };
-        let out = output_sizes(b)?;
-        for axis in 0..n_axes {
-            let reach = (window.kernel[axis] - 1) * window.dilations[axis] + 1;
-            let covered = (out[axis + 2] - 1) * window.strides[axis] + reach;
-            let total = (covered - sizes[axis + 2]).max(0);
-            // The odd one goes behind, or in front.
-            let smaller = total / 2;
-            window.pads[axis] = if is_upper { smaller } else { total - smaller };
-            window.pads[n_axes + axis] = total - window.pads[axis];
-        }
-        Ok(window)
+        Ok(Window {
+            kernel: list("kernel_shape", n_axes)?,
+            strides: list("strides", n_axes)?,
+            dilations: list("dilations", n_axes)?,
+            pads: list("pads", 2 * n_axes)?,
+        })
     }
 
     fn write(self, attrs: &mut Attrs) {
-        attrs.remove("auto_pad");
         attrs.set("kernel_shape", Attr::Ints(self.kernel));
         attrs.set("strides", Attr::Ints(self.strides));
         attrs.set("dilations", Attr::Ints(self.dilations));
@@ -67,19 +38,7 @@ impl Window {
     }
 }
 
-/// `Conv`, `MaxPool`, `AveragePool`: wonnx wants the kernel and takes `auto_pad` for square
-/// pictures only.
-pub(super) fn explicit_window(b: &Build) -> Formula {
-    let attrs = &b.node.attrs;
-    if attrs.get("auto_pad").is_none() && attrs.get("kernel_shape").is_some() {
-        return Err(Skip::NoMatch);
-    }
-    let mut attrs = attrs.clone();
-    Window::of(b)?.write(&mut attrs);
-    b.again(&b.node.op.name, &b.node.inputs, attrs)
-}
-
-/// The same over one spatial axis: x: [N, C, L] becomes [N, C, 1, L].
+/// `Conv`, `MaxPool`, `AveragePool` over one spatial axis: x: [N, C, L] becomes [N, C, 1, L].
 pub(super) fn with_two_spatial_axes(b: &Build) -> Formula {
     let x = b.x()?;
     let &[n, c, l] = &b.sizes(x)?[..] else {
@@ -88,7 +47,7 @@ pub(super) fn with_two_spatial_axes(b: &Build) -> Formula {
     if b.node.output(1).is_some() {
         return Err(Skip::Refused("the indices are read"));
     }
-    let window = Window::of(b)?;
+    let window = Window::of(b, 1)?;
     let mut attrs = b.node.attrs.clone();
     let flat = Window {
         kernel: vec![1, window.kernel[0]],
@@ -113,7 +72,7 @@ pub(super) fn with_two_spatial_axes(b: &Build) -> Formula {
 /// where wonnx pads the weight for it, and none where it does not.
 pub(super) fn for_three_by_three(b: &Build) -> Formula {
     let (x, weight) = (b.x()?, b.input(1)?);
-    let window = Window::of(b)?;
+    let window = Window::of(b, 2)?;
     let n_filters = *b.sizes(weight)?.first().ok_or(Skip::NoMatch)?;
     let is_special = window.kernel == [3, 3]
         && window.strides == [1, 1]
@@ -146,7 +105,9 @@ pub(super) fn batch_normalization(b: &Build) -> Formula {
     }
     let [scale, bias, mean, variance] = [b.input(1)?, b.input(2)?, b.input(3)?, b.input(4)?];
     let rank = b.rank(x)?;
-    let are_constant = [scale, bias, mean, variance].iter().all(|&value| is_constant(b, value));
+    let are_constant = [scale, bias, mean, variance]
+        .iter()
+        .all(|&value| is_constant(b, value));
     let conv = foldable_conv(b, x).filter(|_| are_constant);
     if conv.is_none() && rank == 4 {
         return Err(Skip::NoMatch);
@@ -182,13 +143,20 @@ struct Conv<'g> {
 /// The convolution of constant weights that makes `y` for this node alone.
 fn foldable_conv<'g>(b: &Build<'g>, y: ValueId) -> Option<Conv<'g>> {
     let node = producer(b, y).filter(|node| node.op.is("Conv"))?;
-    let readers = b.graph.nodes().filter(|(_, node)| node.inputs.contains(&Some(y))).count();
+    let readers = b
+        .graph
+        .nodes()
+        .filter(|(_, node)| node.inputs.contains(&Some(y)))
+        .count();
     if readers != 1 || b.graph.is_pinned(y) {
         return None;
     }
     let (x, weight) = (node.input(0)?, node.input(1)?);
     let constants = [Some(weight), node.input(2)];
-    let all_constant = constants.into_iter().flatten().all(|value| is_constant(b, value));
+    let all_constant = constants
+        .into_iter()
+        .flatten()
+        .all(|value| is_constant(b, value));
     all_constant.then_some(Conv { node, x, weight })
 }
 
@@ -215,19 +183,31 @@ pub(super) fn transposed(b: &Build) -> Formula {
     let out = output_sizes(b)?;
     let strides = b.node.attrs.ints("strides").unwrap_or(&[1, 1]);
     let is_plain = strides == [h, w]
-        && out == [n, m, height * h, width * w]
+        && out == [n, m, product(&[height, h])?, product(&[width, w])?]
         && b.int("group", 1) == 1
-        && b.node.attrs.ints("pads").is_none_or(|pads| pads.iter().all(|&pad| pad == 0))
-        && b.node.attrs.ints("dilations").is_none_or(|all| all.iter().all(|&d| d == 1))
-        && b.node.attrs.ints("output_padding").is_none_or(|all| all.iter().all(|&p| p == 0));
+        && b.node
+            .attrs
+            .ints("pads")
+            .is_none_or(|pads| pads.iter().all(|&pad| pad == 0))
+        && b.node
+            .attrs
+            .ints("dilations")
+            .is_none_or(|all| all.iter().all(|&d| d == 1))
+        && b.node
+            .attrs
+            .ints("output_padding")
+            .is_none_or(|all| all.iter().all(|&p| p == 0));
     if !is_plain || b.dtype(x)? != DType::F32 {
         return Err(Skip::Refused("its windows overlap or leave gaps"));
     }
-    let per_pixel = m * h * w;
+    let per_pixel = product(&[m, h, w])?;
     let filters = b.reshape(b.transpose(weight, &[1, 2, 3, 0]), &[per_pixel, c, 1, 1]);
     let bias = match b.node.input(2) {
         Some(bias) => {
-            let spread = b.op("Expand", &[b.reshape(bias, &[m, 1]), b.ints(&[m, h * w])]);
+            let spread = b.op(
+                "Expand",
+                &[b.reshape(bias, &[m, 1]), b.ints(&[m, per_pixel / m])],
+            );
             Some(b.reshape(spread, &[per_pixel]))
         }
         None => None,

@@ -27,14 +27,18 @@ pub(super) fn clip(b: &Build) -> Formula {
     let (min, max) = (bound(1, f32::MIN)?, bound(2, f32::MAX)?);
     let given = (b.node.input(1), b.node.input(2));
     if has_one_decimal(min) && has_one_decimal(max) {
-        let same = |value: Option<ValueId>, number| value.and_then(|v| known_number(b, v)) == Some(number);
+        let same =
+            |value: Option<ValueId>, number| value.and_then(|v| known_number(b, v)) == Some(number);
         if same(given.0, min) && same(given.1, max) {
             return Err(Skip::NoMatch);
         }
         return clipped(b, x, min, max);
     }
     // Larger numbers of more decimals would cost the small ones their digits.
-    if [min, max].iter().any(|&number| !has_one_decimal(number) && number.abs() > 16.0) {
+    if [min, max]
+        .iter()
+        .any(|&number| !has_one_decimal(number) && number.abs() > 16.0)
+    {
         return Err(Skip::Refused("a bound has too many digits"));
     }
     let relu = |x: ValueId| b.op("Relu", &[x]);
@@ -56,7 +60,10 @@ pub(super) fn clip(b: &Build) -> Formula {
 }
 
 fn clipped(b: &Build, x: ValueId, min: f64, max: f64) -> Formula {
-    Ok(b.op("Clip", &[x, b.scalar(DType::F32, min)?, b.scalar(DType::F32, max)?]))
+    Ok(b.op(
+        "Clip",
+        &[x, b.scalar(DType::F32, min)?, b.scalar(DType::F32, max)?],
+    ))
 }
 
 /// `Max` or `Min` with a constant is a `Clip`; of several values, a reduction over a list of them.
@@ -80,14 +87,22 @@ pub(super) fn bound(b: &Build) -> Formula {
             && b.sizes(x)? == sizes
         {
             let number = Some(b.like(x, number)?);
-            let bounds = if is_max { [Some(x), number, None] } else { [Some(x), None, number] };
+            let bounds = if is_max {
+                [Some(x), number, None]
+            } else {
+                [Some(x), None, number]
+            };
             return Ok(b.op_with("Clip", &bounds, []));
         }
     }
     let count = product(&sizes)?;
     let as_row = |value: ValueId| -> Formula {
         let is_whole = b.sizes(value)? == sizes;
-        let whole = if is_whole { value } else { b.op("Expand", &[value, b.ints(&sizes)]) };
+        let whole = if is_whole {
+            value
+        } else {
+            b.op("Expand", &[value, b.ints(&sizes)])
+        };
         Ok(b.reshape(whole, &[1, count]))
     };
     let rows: Vec<ValueId> = given.into_iter().map(as_row).collect::<Result<_, _>>()?;
@@ -111,8 +126,13 @@ pub(super) fn leaky_relu(b: &Build) -> Formula {
 pub(super) fn pow(b: &Build) -> Formula {
     let x = b.x()?;
     let exponent = b.input(1)?;
-    let constant = b.graph.constant(exponent).ok_or(Skip::Refused("the exponent varies"))?;
-    let whole = constant.to_i64s().map(|ints| ints.iter().map(|&n| n as f64).collect());
+    let constant = b
+        .graph
+        .constant(exponent)
+        .ok_or(Skip::Refused("the exponent varies"))?;
+    let whole = constant
+        .to_i64s()
+        .map(|ints| ints.iter().map(|&n| n as f64).collect());
     let numbers: Vec<f64> = whole.or_else(|| constant.to_f64s()).unwrap_or_default();
     let Some(&first) = numbers.first() else {
         return Err(Skip::Refused("the exponent is empty"));
@@ -144,8 +164,13 @@ pub(super) fn pow(b: &Build) -> Formula {
 /// erf(x) = sign(x) * (1 - p(t) * exp(-x^2)), t = 1 / (1 + 0.3275911 |x|), to 1.5e-7
 /// (Abramowitz and Stegun, 7.1.26).
 pub(super) fn erf(b: &Build) -> Formula {
-    const COEFFICIENTS: [f64; 5] =
-        [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592];
+    const COEFFICIENTS: [f64; 5] = [
+        1.061405429,
+        -1.453152027,
+        1.421413741,
+        -0.284496736,
+        0.254829592,
+    ];
     let x = b.x()?;
     let number = |number: f64| b.like(x, number);
     let magnitude = b.op("Abs", &[x]);
@@ -156,15 +181,10 @@ pub(super) fn erf(b: &Build) -> Formula {
         polynomial = b.mul(b.add(polynomial, number(*coefficient)?), t);
     }
     let decay = b.op("Exp", &[b.op("Neg", &[b.mul(x, x)])]);
-    Ok(b.mul(b.op("Sign", &[x]), b.sub(number(1.0)?, b.mul(polynomial, decay))))
-}
-
-// relu(x) + log(1 + exp(-|x|)), which does not overflow
-pub(super) fn softplus(b: &Build) -> Formula {
-    let x = b.x()?;
-    let decayed = b.op("Exp", &[b.op("Neg", &[b.op("Abs", &[x])])]);
-    let rest = b.op("Log", &[b.add(decayed, b.like(x, 1.0)?)]);
-    Ok(b.add(b.op("Relu", &[x]), rest))
+    Ok(b.mul(
+        b.op("Sign", &[x]),
+        b.sub(number(1.0)?, b.mul(polynomial, decay)),
+    ))
 }
 
 // gamma * elu(x)
@@ -189,5 +209,8 @@ pub(super) fn expand(b: &Build) -> Formula {
     }
     let shape: Vec<usize> = sizes.iter().map(|&size| size as usize).collect();
     let zeros = Tensor::from_bytes(dtype, &shape, vec![0; 4 * count as usize]);
-    Ok(b.add(x, b.constant(zeros.map_err(|_| Skip::Refused("a size is wrong"))?)))
+    Ok(b.add(
+        x,
+        b.constant(zeros.map_err(|_| Skip::Refused("a size is wrong"))?),
+    ))
 }

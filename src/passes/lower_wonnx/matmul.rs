@@ -16,8 +16,9 @@ fn suits_blocks(m: i64, k: i64, n: i64) -> bool {
         return false;
     }
     let side = if block % 4 == 0 { 4 } else { 2 };
-    let n_blocks = (m / side) * (n / side);
-    n_blocks <= 65_535 || n_blocks % ((n_blocks + 65_534) / 65_535) == 0
+    let n_blocks = (m / side).saturating_mul(n / side);
+    let per_group = (n_blocks - 1) / 65_535 + 1;
+    n_blocks % per_group == 0
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
@@ -55,7 +56,10 @@ pub(super) fn gemm(b: &Build) -> Formula {
         if trans_b {
             w = b.transpose(w, &[1, 0]);
         }
-        let attrs = [("alpha", Attr::Float(alpha as f32)), ("beta", Attr::Float(beta as f32))];
+        let attrs = [
+            ("alpha", Attr::Float(alpha as f32)),
+            ("beta", Attr::Float(beta as f32)),
+        ];
         return Ok(b.op_with("Gemm", &[Some(a), Some(w), c], attrs));
     }
     if !trans_b {
@@ -71,9 +75,10 @@ pub(super) fn gemm(b: &Build) -> Formula {
         c = Some(b.mul(value, b.scalar(DType::F32, beta)?));
     }
     // A bias per column goes into the convolution, any other is added behind.
-    let is_row = c_sizes.is_some_and(|sizes| {
-        sizes.iter().product::<i64>() == n && sizes.last() == Some(&n)
-    });
+    let is_row = match &c_sizes {
+        Some(sizes) => product(sizes)? == n && sizes.last() == Some(&n),
+        None => false,
+    };
     let bias = c.filter(|_| is_row).map(|c| b.reshape(c, &[n]));
     let y = by_convolution(b, a, w, bias, [m, k, n]);
     Ok(match c {
@@ -90,7 +95,11 @@ fn by_convolution(
     bias: Option<ValueId>,
     [m, k, n]: [i64; 3],
 ) -> ValueId {
-    let inputs = [Some(b.reshape(a, &[m, k, 1, 1])), Some(b.reshape(w, &[n, k, 1, 1])), bias];
+    let inputs = [
+        Some(b.reshape(a, &[m, k, 1, 1])),
+        Some(b.reshape(w, &[n, k, 1, 1])),
+        bias,
+    ];
     let y = b.op_with("Conv", &inputs, [("kernel_shape", Attr::Ints(vec![1, 1]))]);
     b.reshape(y, &[m, n])
 }
@@ -104,10 +113,20 @@ pub(super) fn matmul(b: &Build) -> Formula {
     // Vectors are matrices of one row or column.
     if left.len() < 2 || right.len() < 2 {
         let as_matrix = |value: ValueId, sizes: &[i64], shape: [i64; 2]| {
-            if sizes.len() < 2 { b.reshape(value, &shape) } else { value }
+            if sizes.len() < 2 {
+                b.reshape(value, &shape)
+            } else {
+                value
+            }
         };
-        let (&k, &k_right) = (left.last().ok_or(Skip::NoMatch)?, right.first().ok_or(Skip::NoMatch)?);
-        let (x, y) = (as_matrix(x, &left, [1, k]), as_matrix(y, &right, [k_right, 1]));
+        let (&k, &k_right) = (
+            left.last().ok_or(Skip::NoMatch)?,
+            right.first().ok_or(Skip::NoMatch)?,
+        );
+        let (x, y) = (
+            as_matrix(x, &left, [1, k]),
+            as_matrix(y, &right, [k_right, 1]),
+        );
         return Ok(b.reshape(b.op("MatMul", &[x, y]), &out));
     }
     let (x_batch, [m, k]) = split_matrix(&left);
@@ -117,7 +136,13 @@ pub(super) fn matmul(b: &Build) -> Formula {
         if suits_blocks(m, k, n) {
             return Err(Skip::NoMatch);
         }
-        return Ok(by_convolution(b, x, b.transpose(y, &[1, 0]), None, [m, k, n]));
+        return Ok(by_convolution(
+            b,
+            x,
+            b.transpose(y, &[1, 0]),
+            None,
+            [m, k, n],
+        ));
     }
     // One matrix on the right: all rows on the left are rows of one matrix.
     if y_count == 1 {
@@ -130,8 +155,14 @@ pub(super) fn matmul(b: &Build) -> Formula {
     // y: [batch, k, n]; the left side is the same for all, or one for each.
     if x_count == 1 {
         // y' [batch, n, k] has all columns as rows; x y = (y' x')'
-        let columns = b.reshape(transposed(b, y, right.len())?, &[product(&[y_count, n])?, k]);
-        let product = b.op("MatMul", &[columns, b.transpose(b.reshape(x, &[m, k]), &[1, 0])]);
+        let columns = b.reshape(
+            transposed(b, y, right.len())?,
+            &[product(&[y_count, n])?, k],
+        );
+        let product = b.op(
+            "MatMul",
+            &[columns, b.transpose(b.reshape(x, &[m, k]), &[1, 0])],
+        );
         let by_batch = b.reshape(product, &[y_count, n, m]);
         return Ok(b.reshape(b.transpose(by_batch, &[0, 2, 1]), &out));
     }
@@ -139,12 +170,21 @@ pub(super) fn matmul(b: &Build) -> Formula {
         return Err(Skip::Refused("batches broadcast"));
     }
     // One group of a convolution for each pair: [1, batch * k, m, 1] with [batch * n, k, 1, 1].
-    let pixels = b.reshape(transposed(b, x, left.len())?, &[1, product(&[x_count, k])?, m, 1]);
-    let weight = b.reshape(transposed(b, y, right.len())?, &[product(&[y_count, n])?, k, 1, 1]);
+    let pixels = b.reshape(
+        transposed(b, x, left.len())?,
+        &[1, product(&[x_count, k])?, m, 1],
+    );
+    let weight = b.reshape(
+        transposed(b, y, right.len())?,
+        &[product(&[y_count, n])?, k, 1, 1],
+    );
     let y = b.op_with(
         "Conv",
         &[pixels, weight],
-        [("kernel_shape", Attr::Ints(vec![1, 1])), ("group", Attr::Int(x_count))],
+        [
+            ("kernel_shape", Attr::Ints(vec![1, 1])),
+            ("group", Attr::Int(x_count)),
+        ],
     );
     let by_batch = b.reshape(y, &[x_count, n, m]);
     Ok(b.reshape(b.transpose(by_batch, &[0, 2, 1]), &out))

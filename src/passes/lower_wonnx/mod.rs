@@ -13,7 +13,7 @@ mod select;
 mod widen;
 
 use super::build::{self, Build, Formula};
-use super::{Evaluate, Skip, expand, fold};
+use super::{Evaluate, Skip, expand, fold, windows};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, NodeId, Patch, Source, ValueId, infer};
 use crate::ops::Attr;
@@ -29,12 +29,10 @@ type Rule = fn(&Build) -> Formula;
 /// One line per operator; where an operator has several, the first that matches is applied.
 /// A rule's result may be lowered further in the next round.
 const LOWERINGS: &[(&str, Rule)] = &[
-    ("AveragePool", conv::explicit_window),
     ("AveragePool", conv::with_two_spatial_axes),
     ("BatchNormalization", conv::batch_normalization),
     ("Clip", elementwise::clip),
     ("Concat", select::concat),
-    ("Conv", conv::explicit_window),
     ("Conv", conv::with_two_spatial_axes),
     ("Conv", conv::for_three_by_three),
     ("ConvTranspose", conv::transposed),
@@ -47,7 +45,6 @@ const LOWERINGS: &[(&str, Rule)] = &[
     ("LogSoftmax", reduce::log_softmax),
     ("MatMul", matmul::matmul),
     ("Max", elementwise::bound),
-    ("MaxPool", conv::explicit_window),
     ("MaxPool", conv::with_two_spatial_axes),
     ("Min", elementwise::bound),
     ("Pad", select::pad),
@@ -66,7 +63,6 @@ const LOWERINGS: &[(&str, Rule)] = &[
     ("Resize", select::resize),
     ("Selu", elementwise::selu),
     ("Slice", select::slice),
-    ("Softplus", elementwise::softplus),
     ("Split", select::split),
     ("Squeeze", select::to_reshape),
     ("Tile", select::tile),
@@ -131,8 +127,13 @@ fn lowered(graph: &Graph, id: NodeId) -> Option<Patch> {
     let node = graph.node(id);
     let op = &node.op;
     // wonnx has no empty tensors, and a size of 0 in a shape would mean another one.
-    let is_empty =
-        |value: &ValueId| graph.value(*value).fact.sizes().is_some_and(|sizes| sizes.contains(&0));
+    let is_empty = |value: &ValueId| {
+        graph
+            .value(*value)
+            .fact
+            .sizes()
+            .is_some_and(|sizes| sizes.contains(&0))
+    };
     let data = node.inputs.first().into_iter().chain(&node.outputs);
     if data.flatten().any(is_empty) {
         return None;
@@ -140,8 +141,14 @@ fn lowered(graph: &Graph, id: NodeId) -> Option<Patch> {
     if !op.domain.is_empty() || EXPANDED.contains(&&*op.name) {
         return expand::expansion(graph, id).ok();
     }
+    // Formulas may have made windows with defaults left open.
+    if let Ok(patch) = (windows::PASS.rule)(graph, id) {
+        return Some(patch);
+    }
     let rules = LOWERINGS.iter().filter(|(name, _)| op.is(name));
-    rules.into_iter().find_map(|(_, rule)| build::replace(graph, id, *rule).ok())
+    rules
+        .into_iter()
+        .find_map(|(_, rule)| build::replace(graph, id, *rule).ok())
 }
 
 /// wonnx computes every output that a node names, or fails on it.
@@ -218,6 +225,8 @@ fn producer<'g>(b: &Build<'g>, value: ValueId) -> Option<&'g Node> {
 }
 
 fn product(sizes: &[i64]) -> Result<i64, Skip> {
-    let product = sizes.iter().try_fold(1_i64, |product, &size| product.checked_mul(size));
+    let product = sizes
+        .iter()
+        .try_fold(1_i64, |product, &size| product.checked_mul(size));
     product.ok_or(Skip::Refused("a size does not fit"))
 }

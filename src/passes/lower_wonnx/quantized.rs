@@ -33,7 +33,10 @@ pub(super) fn rounded(b: &Build) -> Formula {
     let number = |number: i64| b.scalar(DType::F32, number as f64);
     let steps = b.op("Round", &[b.div(x, b.scalar(DType::F32, scale)?)]);
     let inside = b.op("Clip", &[steps, number(low - zero)?, number(high - zero)?]);
-    let shifted = if zero == zero_back { inside } else { b.add(inside, number(zero - zero_back)?) };
+    let shifted = if zero == zero_back {
+        inside
+    } else {
+        b.add(inside, number(zero - zero_back)?)
+    };
     Ok(b.mul(shifted, b.scalar(DType::F32, scale_back)?))
 }
-

@@ -22,7 +22,9 @@ pub(super) fn reduce(b: &Build) -> Formula {
     let reduced: Vec<usize> = if axes.is_empty() {
         (0..rank).collect()
     } else {
-        axes.iter().map(|&axis| b.axis(axis, rank)).collect::<Result<_, _>>()?
+        axes.iter()
+            .map(|&axis| b.axis(axis, rank))
+            .collect::<Result<_, _>>()?
     };
     let keepdims = b.int("keepdims", 1);
     let kept: Vec<usize> = (0..rank).filter(|axis| !reduced.contains(axis)).collect();

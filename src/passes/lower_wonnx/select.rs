@@ -75,7 +75,10 @@ pub(super) fn gather(b: &Build) -> Formula {
     let picked = b.op_with("Gather", &[rows, flat], [("axis", Attr::Int(0))]);
     let mut picked_sizes = sizes;
     picked_sizes[axis] = count;
-    Ok(b.reshape(from_rows(b, picked, &picked_sizes, axis)?, &output_sizes(b)?))
+    Ok(b.reshape(
+        from_rows(b, picked, &picked_sizes, axis)?,
+        &output_sizes(b)?,
+    ))
 }
 
 pub(super) fn slice(b: &Build) -> Formula {
@@ -90,8 +93,13 @@ pub(super) fn slice(b: &Build) -> Formula {
         Some(steps) => b.known_ints(steps)?,
         None => vec![1; starts.len()],
     };
-    if [ends.len(), axes.len(), steps.len()].iter().any(|&len| len != starts.len()) {
-        return Err(Skip::Refused("starts, ends, axes and steps differ in length"));
+    if [ends.len(), axes.len(), steps.len()]
+        .iter()
+        .any(|&len| len != starts.len())
+    {
+        return Err(Skip::Refused(
+            "starts, ends, axes and steps differ in length",
+        ));
     }
     for (idx, &axis) in axes.iter().enumerate() {
         let axis = b.axis(axis, sizes.len())?;
@@ -103,12 +111,22 @@ pub(super) fn slice(b: &Build) -> Formula {
 
 /// A rule's result where nothing was left to do is the input itself.
 fn same_or_identity(b: &Build, x: ValueId) -> Formula {
-    if Some(x) == b.node.input(0) { Ok(b.op("Identity", &[x])) } else { Ok(x) }
+    if Some(x) == b.node.input(0) {
+        Ok(b.op("Identity", &[x]))
+    } else {
+        Ok(x)
+    }
 }
 
 /// The places on an axis that a slice takes.
 fn places(size: i64, start: i64, end: i64, step: i64) -> Result<Vec<i64>, Skip> {
-    let from_end = |place: i64| if place < 0 { place.saturating_add(size) } else { place };
+    let from_end = |place: i64| {
+        if place < 0 {
+            place.saturating_add(size)
+        } else {
+            place
+        }
+    };
     let (start, end) = (from_end(start), from_end(end));
     if size > MAX_INDICES || step == 0 {
         return Err(Skip::Refused("an axis is too long or a step is zero"));
@@ -142,7 +160,7 @@ pub(super) fn split(b: &Build) -> Formula {
             return Err(Skip::Refused("a part is left out"));
         };
         let part = *b.sizes(output)?.get(axis).ok_or(Skip::NoMatch)?;
-        let end = start + part;
+        let end = part.saturating_add(start);
         if end > sizes[axis] || end > MAX_INDICES {
             return Err(Skip::Refused("the parts are longer than the axis"));
         }
@@ -171,8 +189,10 @@ pub(super) fn concat(b: &Build) -> Formula {
     if parts.is_empty() || (is_whole && outer == 1 && parts.len() <= MAX_CONCAT_INPUTS) {
         return Err(Skip::NoMatch);
     }
-    let rows: Result<Vec<ValueId>, Skip> =
-        parts.iter().map(|&part| as_rows(b, part, &b.sizes(part)?, axis)).collect();
+    let rows: Result<Vec<ValueId>, Skip> = parts
+        .iter()
+        .map(|&part| as_rows(b, part, &b.sizes(part)?, axis))
+        .collect();
     from_rows(b, concat_rows(b, rows?), &sizes, axis)
 }
 
@@ -194,14 +214,20 @@ pub(super) fn pad(b: &Build) -> Formula {
     let rank = sizes.len();
     let given = b.known_ints(b.input(1)?)?;
     let axes: Vec<usize> = match b.node.input(3) {
-        Some(axes) => {
-            b.known_ints(axes)?.iter().map(|&axis| b.axis(axis, rank)).collect::<Result<_, _>>()?
-        }
+        Some(axes) => b
+            .known_ints(axes)?
+            .iter()
+            .map(|&axis| b.axis(axis, rank))
+            .collect::<Result<_, _>>()?,
         None => (0..rank).collect(),
     };
-    let is_bounded = given.iter().all(|pad| (-MAX_INDICES..=MAX_INDICES).contains(pad));
+    let is_bounded = given
+        .iter()
+        .all(|pad| (-MAX_INDICES..=MAX_INDICES).contains(pad));
     if given.len() != 2 * axes.len() || !is_bounded {
-        return Err(Skip::Refused("pads are not two small numbers for each axis"));
+        return Err(Skip::Refused(
+            "pads are not two small numbers for each axis",
+        ));
     }
     let mut pads = vec![(0, 0); rank];
     for (idx, &axis) in axes.iter().enumerate() {
@@ -222,7 +248,11 @@ pub(super) fn pad(b: &Build) -> Formula {
     if b.dtype(x)? != DType::F32 {
         return Err(Skip::Refused("wonnx pads f32"));
     }
-    if value == 0.0 && pads.iter().all(|&(before, after)| before >= 0 && (0..=1).contains(&after)) {
+    if value == 0.0
+        && pads
+            .iter()
+            .all(|&(before, after)| before >= 0 && (0..=1).contains(&after))
+    {
         if b.node.inputs.len() == 2 {
             return Err(Skip::NoMatch);
         }
@@ -265,7 +295,7 @@ fn filled(b: &Build, n_rows: i64, row: i64, value: f64) -> Formula {
 
 /// The places that `reflect`, `edge` and `wrap` read.
 fn mirrored(mode: &str, size: i64, before: i64, after: i64) -> Result<Vec<i64>, Skip> {
-    if size < 1 || size > MAX_INDICES {
+    if !(1..=MAX_INDICES).contains(&size) {
         return Err(Skip::Refused("an axis is empty or too long"));
     }
     let period = 2 * (size - 1);
@@ -309,19 +339,25 @@ pub(super) fn resize(b: &Build) -> Formula {
     let x = b.x()?;
     let sizes = b.sizes(x)?;
     let out = output_sizes(b)?;
-    let attr = |name: &str, default: &'static str| {
-        b.node.attrs.str(name).unwrap_or(default).to_owned()
-    };
+    let attr =
+        |name: &str, default: &'static str| b.node.attrs.str(name).unwrap_or(default).to_owned();
     let position = attr("coordinate_transformation_mode", "half_pixel");
-    let (mode, nearest) = (attr("mode", "nearest"), attr("nearest_mode", "round_prefer_floor"));
+    let (mode, nearest) = (
+        attr("mode", "nearest"),
+        attr("nearest_mode", "round_prefer_floor"),
+    );
     if b.int("antialias", 0) != 0 || b.int("exclude_outside", 0) != 0 {
-        return Err(Skip::Refused("it is antialiased or excludes what is outside"));
+        return Err(Skip::Refused(
+            "it is antialiased or excludes what is outside",
+        ));
     }
     if sizes.len() != out.len() || sizes.contains(&0) || out.iter().any(|&n| n > MAX_INDICES) {
         return Err(Skip::Refused("a size is wrong"));
     }
     let scales = known_scales(b, &sizes, &out)?;
-    let grows = |axis: usize| scales[axis].fract() == 0.0 && out[axis] == sizes[axis] * scales[axis] as i64;
+    let grows = |axis: usize| {
+        scales[axis].fract() == 0.0 && out[axis] as f64 == sizes[axis] as f64 * scales[axis]
+    };
     let is_floor = position == "asymmetric" && nearest == "floor";
     // Between the middles of pixels, a whole number of new pixels is nearest to each old one.
     let is_rounded = matches!(&*position, "half_pixel" | "pytorch_half_pixel")
@@ -349,7 +385,15 @@ pub(super) fn resize(b: &Build) -> Formula {
             continue;
         }
         let last = (sizes[axis] - 1) as f64;
-        let at = |place: i64| source(&position, place as f64, scales[axis], sizes[axis], out[axis]);
+        let at = |place: i64| {
+            source(
+                &position,
+                place as f64,
+                scales[axis],
+                sizes[axis],
+                out[axis],
+            )
+        };
         let positions: Vec<f64> = (0..out[axis]).map(at).collect::<Result<_, _>>()?;
         let clamped = |place: f64| place.clamp(0.0, last) as i64;
         match &*mode {
@@ -367,7 +411,10 @@ pub(super) fn resize(b: &Build) -> Formula {
             }
             "linear" if b.dtype(x)? == DType::F32 => {
                 let places = |offset: f64| -> Vec<i64> {
-                    positions.iter().map(|&x| clamped(x.floor() + offset)).collect()
+                    positions
+                        .iter()
+                        .map(|&x| clamped(x.floor() + offset))
+                        .collect()
                 };
                 let mut upper_sizes = y_sizes.clone();
                 let upper = pick(b, y, &mut upper_sizes, axis, &places(1.0))?;
@@ -387,17 +434,35 @@ pub(super) fn resize(b: &Build) -> Formula {
 
 /// One scale for each axis.
 fn known_scales(b: &Build, sizes: &[i64], out: &[i64]) -> Result<Vec<f64>, Skip> {
-    let mut scales: Vec<f64> =
-        sizes.iter().zip(out).map(|(&size, &out)| out as f64 / size as f64).collect();
-    let scales_input = b.node.input(2).filter(|&value| b.fact(value).sizes() != Some(vec![0]));
+    let mut scales: Vec<f64> = sizes
+        .iter()
+        .zip(out)
+        .map(|(&size, &out)| out as f64 / size as f64)
+        .collect();
+    let scales_input = b
+        .node
+        .input(2)
+        .filter(|&value| b.fact(value).sizes() != Some(vec![0]));
     let Some(scales_input) = scales_input else {
-        let stretches = b.node.attrs.str("keep_aspect_ratio_policy").unwrap_or("stretch") == "stretch";
-        return if stretches { Ok(scales) } else { Err(Skip::Refused("the aspect ratio is kept")) };
+        let stretches = b
+            .node
+            .attrs
+            .str("keep_aspect_ratio_policy")
+            .unwrap_or("stretch")
+            == "stretch";
+        return if stretches {
+            Ok(scales)
+        } else {
+            Err(Skip::Refused("the aspect ratio is kept"))
+        };
     };
     let given = b.graph.constant(scales_input).and_then(Tensor::to_f64s);
     let given = given.ok_or(Skip::Refused("the scales vary"))?;
     let axes: Vec<usize> = match b.node.attrs.ints("axes") {
-        Some(axes) => axes.iter().map(|&axis| b.axis(axis, sizes.len())).collect::<Result<_, _>>()?,
+        Some(axes) => axes
+            .iter()
+            .map(|&axis| b.axis(axis, sizes.len()))
+            .collect::<Result<_, _>>()?,
         None => (0..sizes.len()).collect(),
     };
     if axes.len() != given.len() {

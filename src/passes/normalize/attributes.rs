@@ -58,14 +58,20 @@ pub(super) fn grid_sample(b: &Build) -> Formula {
 
 /// `RoiAlign-10` has no half-pixel shift.
 pub(super) fn roi_align(b: &Build) -> Formula {
-    with(b, [("coordinate_transformation_mode", text("output_half_pixel"))])
+    with(
+        b,
+        [("coordinate_transformation_mode", text("output_half_pixel"))],
+    )
 }
 
 /// `Selu-1` rounds its constants to four places.
 pub(super) fn selu(b: &Build) -> Formula {
     let alpha = b.node.attrs.float("alpha").unwrap_or(1.6732);
     let gamma = b.node.attrs.float("gamma").unwrap_or(1.0507);
-    with(b, [("alpha", Attr::Float(alpha)), ("gamma", Attr::Float(gamma))])
+    with(
+        b,
+        [("alpha", Attr::Float(alpha)), ("gamma", Attr::Float(gamma))],
+    )
 }
 
 /// `Scatter` is `ScatterElements` under its first name.

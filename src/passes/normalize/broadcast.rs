@@ -14,9 +14,18 @@ pub(super) fn binary(b: &Build) -> Formula {
     attrs.remove("broadcast");
     if let (Some(axis), true) = (axis, is_on) {
         let (x_rank, y_rank) = (b.rank(x)?, b.rank(y)?);
-        let axis = if x_rank == 0 { 0 } else { b.axis(axis, x_rank)? };
+        let axis = if x_rank == 0 {
+            0
+        } else {
+            b.axis(axis, x_rank)?
+        };
         let n_behind = x_rank.checked_sub(axis + y_rank);
-        y = with_ones_behind(b, y, y_rank, n_behind.ok_or(Skip::Refused("axis is too large"))?);
+        y = with_ones_behind(
+            b,
+            y,
+            y_rank,
+            n_behind.ok_or(Skip::Refused("axis is too large"))?,
+        );
     }
     b.again(&b.node.op.name, &[x, y], attrs)
 }
@@ -38,12 +47,7 @@ pub(super) fn prelu(b: &Build) -> Formula {
     Ok(b.op("PRelu", &[x, with_ones_behind(b, slope, 1, x_rank - 2)]))
 }
 
-fn with_ones_behind(
-    b: &Build,
-    x: ValueId,
-    rank: usize,
-    n_behind: usize,
-) -> ValueId {
+fn with_ones_behind(b: &Build, x: ValueId, rank: usize, n_behind: usize) -> ValueId {
     if n_behind == 0 {
         return x;
     }

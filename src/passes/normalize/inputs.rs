@@ -17,7 +17,9 @@ pub(super) fn clip(b: &Build) -> Formula {
     let x = b.x()?;
     let bound = |name: &str| match b.node.attrs.float(name) {
         // A type that nothing tells is that of most models.
-        Some(bound) => b.scalar(b.dtype(x).unwrap_or(DType::F32), bound.into()).map(Some),
+        Some(bound) => b
+            .scalar(b.dtype(x).unwrap_or(DType::F32), bound.into())
+            .map(Some),
         None => Ok(None),
     };
     Ok(b.op_with("Clip", &[Some(x), bound("min")?, bound("max")?], []))
@@ -44,7 +46,11 @@ pub(super) fn dropout(b: &Build) -> Formula {
 pub(super) fn pad(b: &Build) -> Formula {
     let x = b.x()?;
     let mut attrs = b.node.attrs.clone();
-    let name = if attrs.get("paddings").is_some() { "paddings" } else { "pads" };
+    let name = if attrs.get("paddings").is_some() {
+        "paddings"
+    } else {
+        "pads"
+    };
     let pads = take_ints(b, &mut attrs, name)?.ok_or(Skip::NoMatch)?;
     let value = match attrs.remove("value") {
         Some(Attr::Float(value)) if value != 0.0 => {
@@ -116,6 +122,8 @@ fn take_ints(b: &Build, attrs: &mut Attrs, name: &str) -> Result<Option<ValueId>
     match attrs.remove(name) {
         None => Ok(None),
         Some(Attr::Ints(ints)) => Ok(Some(b.ints(&ints))),
-        Some(_) => Err(Skip::Refused("an attribute has another type than a list of integers")),
+        Some(_) => Err(Skip::Refused(
+            "an attribute has another type than a list of integers",
+        )),
     }
 }

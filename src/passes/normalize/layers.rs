@@ -19,7 +19,11 @@ pub(super) fn batch_normalization(b: &Build) -> Formula {
         attrs.set("epsilon", epsilon.clone());
     }
     if b.int("spatial", 1) != 0 {
-        return Ok(b.op_attrs("BatchNormalization", &[x, scale, bias, mean, variance], attrs));
+        return Ok(b.op_attrs(
+            "BatchNormalization",
+            &[x, scale, bias, mean, variance],
+            attrs,
+        ));
     }
     // y = (x - mean) / sqrt(variance + epsilon) * scale + bias, element by element
     let epsilon = b.like(x, b.float("epsilon", 1e-5))?;
@@ -38,7 +42,10 @@ pub(super) fn group_normalization(b: &Build) -> Formula {
     }
     let per_channel = |per_group: ValueId| {
         let spread = b.ints(&[n_groups, channels / n_groups]);
-        b.reshape(b.op("Expand", &[b.unsqueeze(per_group, &[1]), spread]), &[channels])
+        b.reshape(
+            b.op("Expand", &[b.unsqueeze(per_group, &[1]), spread]),
+            &[channels],
+        )
     };
     let inputs = [x, per_channel(scale), per_channel(bias)];
     b.again("GroupNormalization", &inputs, b.node.attrs.clone())
@@ -58,7 +65,11 @@ pub(super) fn softmax(b: &Build) -> Formula {
         && let Some(axis) = shape.axis(axis)
         && shape[axis + 1..].iter().all(|dim| *dim == Dim::Size(1))
     {
-        return Ok(last(if axis + 1 == shape.rank() { -1 } else { axis as i64 }));
+        return Ok(last(if axis + 1 == shape.rank() {
+            -1
+        } else {
+            axis as i64
+        }));
     }
     let flat = b.op_with("Flatten", &[x], [("axis", Attr::Int(axis))]);
     Ok(b.reshape_like(b.op_with(name, &[flat], [("axis", Attr::Int(-1))]), x))
