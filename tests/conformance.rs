@@ -3,17 +3,20 @@
 //!
 //! `SENTINEL_UPDATE=1 cargo test --test conformance` writes the table again.
 
+mod difference;
+mod native;
 mod suite;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use difference::difference;
 use sentinel_inference::error::{Error, ErrorKind};
 use sentinel_inference::model::onnx::{MapExternal, read};
 use sentinel_inference::session::Provider;
 use sentinel_inference::tensor::Tensor;
-use suite::{Case, native};
+use suite::Case;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Outcome {
@@ -77,7 +80,7 @@ fn judge(case: &Case, outputs: &[Tensor]) -> Outcome {
         let Some(want) = suite::tensor(want) else {
             return Outcome::Wrong(format!("output {idx} should be no tensor"));
         };
-        if let Some(difference) = suite::difference(got, &want, case.rtol, case.atol) {
+        if let Some(difference) = difference(got, &want, case.rtol, case.atol) {
             return Outcome::Wrong(format!("output {idx}: {difference}"));
         }
     }

@@ -3,17 +3,18 @@
 //! Models that the repository does not carry are in `target/models` once `pkg-scripts/fetch-models`
 //! has run, or in `../shared/models`; what is on neither place is skipped and counted.
 
-mod suite;
+mod difference;
+mod native;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use difference::difference;
 use sentinel_inference::error::Error;
 use sentinel_inference::model::npz::read_npz;
 use sentinel_inference::model::onnx::{FolderExternal, read};
 use sentinel_inference::session::Provider;
 use sentinel_inference::tensor::Tensor;
-use suite::native;
 
 struct Model {
     name: String,
@@ -100,7 +101,7 @@ fn check(model: &Model, provider: Provider) -> Result<(), String> {
     let outputs = read.and_then(|read| native::run(read.graph, model.inputs.clone(), provider));
     let outputs = outputs.map_err(|error: Error| format!("{}: {error}", error.kind.code()))?;
     for (got, want) in outputs.iter().zip(&model.outputs) {
-        if let Some(difference) = suite::difference(got, &want.tensor, want.rtol, want.atol) {
+        if let Some(difference) = difference(got, &want.tensor, want.rtol, want.atol) {
             return Err(format!("output {}: {difference}", want.name));
         }
     }

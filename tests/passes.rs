@@ -448,6 +448,8 @@ fn wonnx_gets_the_forms_that_it_computes_right() {
 }
 
 #[cfg(feature = "cpu")]
+mod difference;
+#[cfg(feature = "cpu")]
 mod suite;
 
 /// The ONNX suite's cases, rewritten and then run on the `cpu` backend.
@@ -462,6 +464,7 @@ mod values {
     use sentinel_inference::passes;
     use sentinel_inference::tensor::{Fact, Tensor};
 
+    use super::difference::difference;
     use super::suite::{self, Case};
 
     /// Runs every case that `rewrite` changes, as it is and with all inputs but the first made
@@ -543,8 +546,7 @@ mod values {
         let pairs = got.iter().zip(&case.outputs);
         Ok(pairs.enumerate().find_map(|(idx, (got, want))| {
             let want = suite::tensor(want)?;
-            let difference =
-                suite::difference(got, &want, case.rtol.max(1e-3), case.atol.max(1e-6))?;
+            let difference = difference(got, &want, case.rtol.max(1e-3), case.atol.max(1e-6))?;
             Some(format!("output {idx}: {difference}"))
         }))
     }

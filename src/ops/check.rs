@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn stretching_goes_one_way() {
         let (n, two, one) = (Dim::symbol("n"), Dim::Size(2), Dim::Size(1));
-        assert!(broadcasts_to("b", &[one.clone()], &[two.clone(), n.clone()]).is_ok());
-        assert!(broadcasts_to("b", &[n], &[two.clone()]).is_ok());
+        assert!(broadcasts_to("b", std::slice::from_ref(&one), &[two.clone(), n.clone()]).is_ok());
+        assert!(broadcasts_to("b", &[n], std::slice::from_ref(&two)).is_ok());
         let error = broadcasts_to("b", &[two], &[one]).unwrap_err();
         assert_eq!(error.to_string(), "b [2] does not broadcast to [1]");
     }

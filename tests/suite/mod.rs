@@ -1,7 +1,4 @@
-//! The ONNX backend suite, read from its archive, and the comparison that it asks for.
-
-#[cfg(all(feature = "cpu", feature = "wonnx"))]
-pub mod native;
+//! The ONNX backend suite, read from its archive.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use sentinel_inference::model::onnx::read_tensor_proto;
-use sentinel_inference::tensor::{Data, Tensor};
+use sentinel_inference::tensor::Tensor;
 
 pub struct Case {
     /// `node/test_abs`
@@ -81,34 +78,4 @@ fn case(name: String, mut files: BTreeMap<String, Bytes>) -> Option<Case> {
 /// `None` for sequences and optionals, which are not tensors.
 pub fn tensor(bytes: &Bytes) -> Option<Tensor> {
     Some(read_tensor_proto(bytes).ok()?.1)
-}
-
-/// What differs: types, shapes, or an element with `|got - want| > atol + rtol * |want|`.
-pub fn difference(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Option<String> {
-    if got.dtype() != want.dtype() || got.sizes() != want.sizes() {
-        let show = |tensor: &Tensor| format!("{}{:?}", tensor.dtype(), tensor.sizes());
-        return Some(format!("got {}, want {}", show(got), show(want)));
-    }
-    if let (Data::Strings(got), Data::Strings(want)) = (got.data(), want.data()) {
-        return (got != want).then(|| format!("got {got:?}, want {want:?}"));
-    }
-    if let (Some(got), Some(want)) = (got.to_f64s(), want.to_f64s()) {
-        let off = |(got, want): (&f64, &f64)| {
-            let close = (got - want).abs() <= atol + rtol * want.abs();
-            got != want && !close && !(got.is_nan() && want.is_nan())
-        };
-        let idx = got.iter().zip(&want).position(off)?;
-        return Some(format!(
-            "element {idx}: got {}, want {}",
-            got[idx], want[idx]
-        ));
-    }
-    if let (Some(got), Some(want)) = (got.to_i64s(), want.to_i64s()) {
-        let idx = got.iter().zip(&want).position(|(got, want)| got != want)?;
-        return Some(format!(
-            "element {idx}: got {}, want {}",
-            got[idx], want[idx]
-        ));
-    }
-    (got.bytes() != want.bytes()).then(|| "other bytes".to_owned())
 }

@@ -1,1 +1,64 @@
-fn main() {}
+//! `sentinel-worker`: the engine as a native program.
+
+mod devices;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sentinel_inference::session::Provider;
+
+/// The native worker of sentinel-inference.
+#[derive(Parser)]
+#[command(name = "sentinel-worker", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists what models can run on here.
+    Devices,
+    /// Runs a model once and writes its outputs.
+    Run {
+        /// An .onnx file; its external data lies beside it.
+        model: PathBuf,
+        /// Inputs by name in a NumPy .npz file, or in_0, in_1, ... in the model's order.
+        #[arg(long)]
+        inputs: PathBuf,
+        /// Where the outputs go, as .npz by name.
+        #[arg(long)]
+        output: PathBuf,
+        /// cpu or wonnx.
+        #[arg(long, default_value = "cpu", value_parser = provider)]
+        provider: Provider,
+    },
+}
+
+fn provider(name: &str) -> Result<Provider, String> {
+    Provider::from_name(name).ok_or_else(|| "expected cpu or wonnx".to_owned())
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Devices => {
+            print!("{}", devices::list());
+            Ok(())
+        }
+        Command::Run {
+            model,
+            inputs,
+            output,
+            provider,
+        } => run::run(&model, &inputs, &output, provider),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", error.kind.code());
+            ExitCode::FAILURE
+        }
+    }
+}

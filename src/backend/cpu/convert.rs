@@ -97,10 +97,12 @@ pub(super) fn from_rten(value: Value, declared: Option<DType>) -> Result<Tensor>
             }
         }
         Value::Int8Tensor(tensor) if declared.is_none_or(|dtype| dtype == DType::I8) => {
-            Tensor::from_vec(&tensor.shape().to_vec(), tensor.into_data())
+            let shape = tensor.shape().to_vec();
+            Tensor::from_vec(&shape, tensor.into_data())
         }
         Value::UInt8Tensor(tensor) if declared.is_none_or(|dtype| dtype == DType::U8) => {
-            Tensor::from_vec(&tensor.shape().to_vec(), tensor.into_data())
+            let shape = tensor.shape().to_vec();
+            Tensor::from_vec(&shape, tensor.into_data())
         }
         Value::Int8Tensor(_) => Err(wrong("i8")),
         Value::UInt8Tensor(_) => Err(wrong("u8")),
