@@ -1,6 +1,6 @@
 //! A model made ready to run: prepared once, placed on a backend, checked at every run.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
 use crate::backend::{cpu, wonnx};
@@ -80,11 +80,15 @@ pub struct Session {
     passed_over: Option<String>,
     /// The prepared graph, kept while plans for further shapes may be asked for.
     graph: Option<Graph>,
-    cpu: Option<cpu::CpuModel>,
-    /// Why the graph is not on `cpu`, when it is not.
-    cpu_refusal: Option<Error>,
+    /// The graph on `cpu`, or why it is not there; made when a plan comes to it.
+    cpu: OnceCell<Result<cpu::CpuModel>>,
+    /// What was planned last for wonnx and not yet asked for.
+    planned: RefCell<Option<(Sizes, Plan)>>,
     placement: RefCell<Vec<Placement>>,
 }
+
+/// Sizes of inputs, by name.
+pub type Sizes = HashMap<String, Vec<usize>>;
 
 impl Session {
     /// Prepares a graph and chooses where it runs.
@@ -106,24 +110,18 @@ impl Session {
             outputs,
             candidates,
             passed_over,
-            graph: None,
-            cpu: None,
-            cpu_refusal: None,
+            graph: Some(graph),
+            cpu: OnceCell::new(),
+            planned: RefCell::default(),
             placement: RefCell::default(),
         };
-        if session.candidates.contains(&Provider::Cpu) {
-            let mut on_cpu = graph.clone();
-            match session.place_on_cpu(&mut on_cpu) {
-                Ok(()) => {}
-                Err(error) => session.cpu_refusal = Some(error),
-            }
-        }
-        session.graph = Some(graph);
         let fixed = |port: &Port| port.fact.shape.as_ref().and_then(Shape::sizes);
         let sizes: Option<Vec<Vec<usize>>> = session.inputs.iter().map(fixed).collect();
         if let Some(sizes) = sizes {
             let names = session.inputs.iter().map(|port| port.name.clone());
-            session.plan(&names.zip(sizes).collect())?;
+            let sizes: Sizes = names.zip(sizes).collect();
+            let plan = session.plan(&sizes)?;
+            session.planned = RefCell::new(Some((sizes, plan)));
         } else if session.candidates == [Provider::Cpu] {
             session.plan(&HashMap::new())?;
         }
@@ -133,14 +131,18 @@ impl Session {
         Ok(session)
     }
 
-    fn place_on_cpu(&mut self, graph: &mut Graph) -> Result<()> {
-        let refused = |graph: &Graph, id| cpu::refusal(graph, id).is_some();
-        if passes::expand(graph, &refused)? {
-            passes::prepare(graph, &cpu::evaluate)?;
-        }
-        refuse(graph, cpu::refusal)?;
-        self.cpu = Some(cpu::load(graph)?);
-        Ok(())
+    /// The graph on `cpu`, loaded at the first call.
+    fn on_cpu(&self) -> Result<&cpu::CpuModel> {
+        let loaded = self.cpu.get_or_init(|| {
+            let mut graph = self.graph.clone().ok_or_else(graph_is_gone)?;
+            let refused = |graph: &Graph, id| cpu::refusal(graph, id).is_some();
+            if passes::expand(&mut graph, &refused)? {
+                passes::prepare(&mut graph, &cpu::evaluate)?;
+            }
+            refuse(&graph, cpu::refusal)?;
+            cpu::load(&graph)
+        });
+        loaded.as_ref().map_err(Error::clone)
     }
 
     pub fn inputs(&self) -> &[Port] {
@@ -160,25 +162,34 @@ impl Session {
     ///
     /// # Errors
     /// `MODEL_UNSUPPORTED` with the reasons of every provider.
-    pub fn plan(&self, sizes: &HashMap<String, Vec<usize>>) -> Result<Plan> {
+    pub fn plan(&self, sizes: &Sizes) -> Result<Plan> {
+        if let Some((planned, plan)) = self.planned.take()
+            && planned == *sizes
+        {
+            return Ok(plan);
+        }
         let mut reasons = Reasons::default();
+        let mut refusal = None;
         for provider in &self.candidates {
             match provider {
-                Provider::Wonnx => match self.plan_wonnx(sizes, &mut reasons)? {
-                    Some(plan) => return Ok(plan),
-                    None => continue,
-                },
-                Provider::Cpu if self.cpu.is_some() => {
-                    if let Some(graph) = &self.graph {
-                        let why = self.passed_over.as_deref();
-                        *self.placement.borrow_mut() = reasons.rows(graph, Provider::Cpu, why);
+                Provider::Wonnx => {
+                    if let Some(plan) = self.plan_wonnx(sizes, &mut reasons)? {
+                        return Ok(plan);
                     }
-                    return Ok(Plan::Cpu);
                 }
-                Provider::Cpu => continue,
+                Provider::Cpu => match self.on_cpu() {
+                    Err(error) => refusal = Some(error),
+                    Ok(_) => {
+                        if let Some(graph) = &self.graph {
+                            let why = self.passed_over.as_deref();
+                            *self.placement.borrow_mut() = reasons.rows(graph, Provider::Cpu, why);
+                        }
+                        return Ok(Plan::Cpu);
+                    }
+                },
             }
         }
-        let refusal = self.cpu_refusal.clone().or_else(|| reasons.first_error());
+        let refusal = refusal.or_else(|| reasons.first_error());
         Err(refusal.unwrap_or_else(|| {
             let why = self.passed_over.clone();
             Error::unsupported(
@@ -188,14 +199,8 @@ impl Session {
         }))
     }
 
-    fn plan_wonnx(
-        &self,
-        sizes: &HashMap<String, Vec<usize>>,
-        reasons: &mut Reasons,
-    ) -> Result<Option<Plan>> {
-        let graph = self.graph.as_ref().ok_or_else(|| {
-            Error::internal("session", "the graph is gone and a plan is asked for")
-        })?;
+    fn plan_wonnx(&self, sizes: &Sizes, reasons: &mut Reasons) -> Result<Option<Plan>> {
+        let graph = self.graph.as_ref().ok_or_else(graph_is_gone)?;
         let mut graph = graph.clone();
         let symbols = self.symbols(sizes)?;
         specialize(&mut graph, &|name| symbols.get(name).copied());
@@ -232,7 +237,7 @@ impl Session {
     }
 
     /// The sizes that inputs give to the symbols in their declared shapes.
-    fn symbols(&self, sizes: &HashMap<String, Vec<usize>>) -> Result<HashMap<String, i64>> {
+    fn symbols(&self, sizes: &Sizes) -> Result<HashMap<String, i64>> {
         let mut symbols: HashMap<String, (i64, &str)> = HashMap::new();
         for port in &self.inputs {
             let (Some(shape), Some(sizes)) = (&port.fact.shape, sizes.get(&port.name)) else {
@@ -331,9 +336,7 @@ impl Session {
     /// As [`Session::check_feeds`]; then what the backend finds, naming the node.
     pub fn run(&self, feeds: Vec<(String, Tensor)>, fetches: &[&str]) -> Result<Vec<Tensor>> {
         let feeds = self.check_feeds(feeds)?;
-        let Some(cpu) = &self.cpu else {
-            return Err(Error::internal("session", "the graph is not on the cpu"));
-        };
+        let cpu = self.on_cpu()?;
         let feeds: Vec<(&str, &Tensor)> =
             feeds.iter().map(|(name, x)| (name.as_str(), x)).collect();
         cpu.run(&feeds, fetches)
@@ -357,6 +360,11 @@ pub fn advance(graph: &mut Graph, options: &Options, stage: &str) -> Result<()> 
             Err(Error::new(ErrorKind::InvalidInput, stage, why))
         }
     }
+}
+
+fn graph_is_gone() -> Error {
+    let why = "the graph is gone and a plan is asked for";
+    Error::internal("session", why)
 }
 
 /// Why wonnx does not take a graph.
