@@ -54,6 +54,21 @@ pub struct Options {
     pub free_dimensions: BTreeMap<String, i64>,
 }
 
+impl Options {
+    /// This provider and no other. Whether there is an adapter shows when the device is opened.
+    pub fn only(provider: Provider) -> Options {
+        Options {
+            providers: Some(vec![provider]),
+            strict: true,
+            adapter: Adapter {
+                present: true,
+                ..Adapter::default()
+            },
+            ..Options::default()
+        }
+    }
+}
+
 /// Where one node runs, and why there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
@@ -340,6 +355,31 @@ impl Session {
         let feeds: Vec<(&str, &Tensor)> =
             feeds.iter().map(|(name, x)| (name.as_str(), x)).collect();
         cpu.run(&feeds, fetches)
+    }
+
+    /// Plans, compiles and runs these feeds where the plan says; all outputs by name. For single
+    /// runs: what is compiled for the GPU goes when the run is over.
+    ///
+    /// # Errors
+    /// As [`Session::check_feeds`] and [`Session::plan`]; then what the backend finds.
+    #[cfg(feature = "wonnx")]
+    pub async fn run_once(&self, feeds: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
+        let feeds = self.check_feeds(feeds)?;
+        let sizes = feeds
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.sizes().to_vec()));
+        match self.plan(&sizes.collect())? {
+            Plan::Wonnx { model } => {
+                let session = wonnx::WonnxSession::create(&model).await?;
+                session.run(feeds).await
+            }
+            Plan::Cpu => {
+                let names: Vec<&str> = self.outputs.iter().map(|port| &*port.name).collect();
+                let tensors = self.run(feeds, &names)?;
+                let names = names.into_iter().map(str::to_owned);
+                Ok(names.zip(tensors).collect())
+            }
+        }
     }
 }
 

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use sentinel_inference::backend::wonnx::WonnxSession;
 use sentinel_inference::error::{Error, ErrorKind, Result};
 use sentinel_inference::model::npz::{read_npz, write_npz};
 use sentinel_inference::model::onnx::{FolderExternal, read};
-use sentinel_inference::session::{Adapter, Options, Plan, Provider, Session};
+use sentinel_inference::session::{Options, Provider, Session};
 use sentinel_inference::tensor::Tensor;
 
 /// Reads the model and the arrays, runs on `provider` and writes the outputs.
@@ -18,17 +17,7 @@ use sentinel_inference::tensor::Tensor;
 pub fn run(model: &Path, inputs: &Path, output: &Path, provider: Provider) -> Result<()> {
     let folder = model.parent().unwrap_or(Path::new(""));
     let graph = read(file(model)?.into(), &FolderExternal::new(folder))?.graph;
-    let options = Options {
-        providers: Some(vec![provider]),
-        strict: true,
-        // Without an adapter, opening it says why.
-        adapter: Adapter {
-            present: true,
-            ..Adapter::default()
-        },
-        ..Options::default()
-    };
-    let session = Session::create(graph, &options)?;
+    let session = Session::create(graph, &Options::only(provider))?;
     let mut arrays: HashMap<String, Tensor> = read_npz(&file(inputs)?)?.into_iter().collect();
     let mut feeds = Vec::new();
     for (idx, port) in session.inputs().iter().enumerate() {
@@ -39,27 +28,8 @@ pub fn run(model: &Path, inputs: &Path, output: &Path, provider: Provider) -> Re
         };
         feeds.push((port.name.clone(), array));
     }
-    let outputs = outputs(&session, session.check_feeds(feeds)?)?;
+    let outputs = pollster::block_on(session.run_once(feeds))?;
     std::fs::write(output, write_npz(&outputs)?).map_err(|error| io(output, error))
-}
-
-fn outputs(session: &Session, feeds: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
-    let sizes = feeds
-        .iter()
-        .map(|(name, tensor)| (name.clone(), tensor.sizes().to_vec()));
-    match session.plan(&sizes.collect())? {
-        Plan::Wonnx { model } => pollster::block_on(async {
-            let session = WonnxSession::create(&model).await?;
-            session.run(feeds).await
-        }),
-        Plan::Cpu => {
-            let ports = session.outputs().iter();
-            let names: Vec<&str> = ports.map(|port| port.name.as_str()).collect();
-            let tensors = session.run(feeds, &names)?;
-            let names = names.into_iter().map(str::to_owned);
-            Ok(names.zip(tensors).collect())
-        }
-    }
 }
 
 fn file(path: &Path) -> Result<Vec<u8>> {
