@@ -4,6 +4,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rm
 import { dirname, extname, join, relative, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as esbuild from "esbuild"
+import { glueFactories } from "./host/glue.mjs"
 
 const www = dirname(fileURLToPath(import.meta.url))
 const root = dirname(www)
@@ -40,11 +41,12 @@ function shippedHost(path) {
 }
 
 async function buildHost() {
-  const node = { ...common, entryPoints: [hostEntry], platform: "node", external: ["webgpu"] }
+  const host = { ...common, entryPoints: [hostEntry], plugins: [glueFactories] }
+  const node = { ...host, platform: "node", external: ["webgpu"] }
   await Promise.all([
     esbuild.build({ ...node, format: "esm", outfile: join(dist, "index.mjs") }),
     esbuild.build({ ...node, ...commonJsUrl, format: "cjs", outfile: join(dist, "index.cjs") }),
-    esbuild.build({ ...common, entryPoints: [hostEntry], platform: "browser", format: "esm", outfile: join(dist, "browser.mjs") }),
+    esbuild.build({ ...host, platform: "browser", format: "esm", outfile: join(dist, "browser.mjs") }),
   ])
 }
 

@@ -72,6 +72,7 @@ pub fn tensor_to_js(tensor: &Tensor) -> JsValue {
 }
 
 /// A record of tensors by name, in the order of the object's own keys.
+#[cfg(any(feature = "cpu", feature = "wonnx"))]
 pub fn tensors_from_js(record: &JsValue) -> Result<Vec<(String, Tensor)>> {
     let Some(record) = record.dyn_ref::<Object>() else {
         return Err(Error::new(
@@ -92,6 +93,7 @@ pub fn tensors_from_js(record: &JsValue) -> Result<Vec<(String, Tensor)>> {
         .collect()
 }
 
+#[cfg(any(feature = "cpu", feature = "wonnx"))]
 pub fn tensors_to_js<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> JsValue {
     let record = Object::new();
     for (name, tensor) in tensors {

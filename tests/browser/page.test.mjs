@@ -126,6 +126,7 @@ test("wonnx_runs_where_it_is_named", options, async () => {
   await page.getByRole("radio", { name: "wonnx" }).check()
   await page.waitForFunction(() => document.querySelector("[data-tile=backend] dd")?.textContent === "wonnx", undefined, { timeout: 120_000 })
   await answers(page, "class 3")
+  assert.match(await page.locator("#facts").textContent(), /Operators\s*Relu 4, Conv 3/)
   await page.getByLabel("Filter").fill("conv wonnx")
   assert.match(await page.locator("#placement-count").textContent(), /^[1-9]\d* of \d+ nodes$/)
   for (const row of await page.locator("#placement-rows tr").all()) assert.match(await row.textContent(), /conv/i)

@@ -7,12 +7,14 @@ import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
+import { glueFactory } from "../../www/host/glue.mjs"
 
 const www = fileURLToPath(new URL("../../www/", import.meta.url))
 const esbuild = createRequire(join(www, "package.json"))("esbuild")
 
 const ENGINE = `
-export default async function init() { globalThis.sentinelFake.loads.push("engine") }
+async function init() { globalThis.sentinelFake.loads.push("engine") }
+export { init as default };
 const parse = bytes => JSON.parse(new TextDecoder().decode(bytes))
 const refuse = ([code, message]) => { throw Object.assign(new Error(message), { code }) }
 export const externalDataLocations = bytes => parse(bytes).external ?? []
@@ -45,7 +47,8 @@ export const EngineSession = { create(bytes, external, options) {
 } }`
 
 const WONNX = `
-export default async function init() { globalThis.sentinelFake.loads.push("wonnx") }
+async function init() { globalThis.sentinelFake.loads.push("wonnx") }
+export { init as default };
 export const WonnxSession = { async create(bytes) {
   const fake = globalThis.sentinelFake
   if (fake.failWonnx) throw Object.assign(new Error(fake.failWonnx), { code: "DEVICE_LOST" })
@@ -58,6 +61,8 @@ export const WonnxSession = { async create(bytes) {
       fake.mostAtOnce = Math.max(fake.mostAtOnce, running)
       await new Promise(resolve => setImmediate(resolve))
       running -= 1
+      // A trap in one of the module's own callbacks: nobody settles the promise.
+      if (fake.trapWonnx) return new Promise(() => queueMicrotask(() => { throw new WebAssembly.RuntimeError("unreachable") }))
       if (fake.failRun) { fake.failRun = false; throw Object.assign(new Error("gone"), { code: "DEVICE_LOST" }) }
       const values = Object.values(feeds)
       return Object.fromEntries(model.outputs.map(({ name }, at) => [name, values[at]]))
@@ -66,7 +71,8 @@ export const WonnxSession = { async create(bytes) {
   }
 } }`
 
-const TOOLS = `export default async function init() {}`
+const TOOLS = `async function init() {}
+export { init as default };`
 
 const PLATFORM = `
 const fake = () => globalThis.sentinelFake
@@ -79,7 +85,7 @@ export default {
   readBeside: async (model, location) => fake().files.get(location),
 }`
 
-const SOURCES = { engine: ENGINE, wonnx: WONNX, tools: TOOLS, platform: PLATFORM }
+const GLUE = { engine: ENGINE, wonnx: WONNX, tools: TOOLS }
 
 /**
  * The host's module, and the record of what its fakes saw; each call gives a fresh pair.
@@ -103,7 +109,9 @@ export async function hostWithFakes({ adapter, nodePlatform = false } = {}) {
         const fakeName = path => ({ path, namespace: "fake" })
         if (!nodePlatform) build.onResolve({ filter: /^#platform$/ }, () => fakeName("platform"))
         build.onResolve({ filter: /generated\// }, ({ path }) => fakeName(/(\w+)\.js$/.exec(path)[1]))
-        build.onLoad({ filter: /.*/, namespace: "fake" }, ({ path }) => ({ contents: SOURCES[path] }))
+        build.onLoad({ filter: /.*/, namespace: "fake" }, ({ path }) => ({
+          contents: path === "platform" ? PLATFORM : glueFactory(GLUE[path]),
+        }))
       },
     }],
   })

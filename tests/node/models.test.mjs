@@ -5,7 +5,7 @@ import { test } from "node:test"
 import * as host from "../../pkg/dist/index.mjs"
 import { difference } from "../models/difference.mjs"
 import { findModels, tolerances } from "../models/models.mjs"
-import { record } from "../models/table.mjs"
+import { recorded } from "../models/table.mjs"
 import { findWebGpu } from "./support.mjs"
 
 const { here, missing } = findModels()
@@ -34,14 +34,24 @@ async function check(entry, executionProviders) {
 
 for (const entry of here) {
   test(`${entry.name} meets its reference on cpu`, async () => {
-    assert.equal(await check(entry, ["cpu"]), "cpu")
-    record("node", entry.name, "cpu")
+    await recorded("node", entry.name, "cpu", async () => assert.equal(await check(entry, ["cpu"]), "cpu"))
   })
 }
 
 for (const entry of here.filter(({ wonnx }) => wonnx)) {
   test(`${entry.name} meets its reference on wonnx`, { skip: noWebGpu }, async () => {
-    assert.equal(await check(entry, ["wonnx"]), "wonnx")
-    record("node", entry.name, "wonnx")
+    await recorded("node", entry.name, "wonnx", async () => assert.equal(await check(entry, ["wonnx"]), "wonnx"))
+  })
+}
+
+for (const entry of here.filter(({ wonnx }) => !wonnx)) {
+  test(`${entry.name} is refused by wonnx with the operator that it lacks`, { skip: noWebGpu }, async () => {
+    await recorded("node", entry.name, "wonnx", async () => {
+      const refusal = await check(entry, ["wonnx"]).then(() => undefined, error => error)
+      assert.equal(refusal?.code, "MODEL_UNSUPPORTED", String(refusal))
+      const [, why] = /: (wonnx\b.*)$/.exec(refusal.message) ?? []
+      assert.ok(why, refusal.message)
+      return why
+    })
   })
 }

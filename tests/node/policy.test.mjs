@@ -134,13 +134,35 @@ test("a_failing_run_leaves_the_session_usable", async () => {
   assert.deepEqual([...(await session.run({ x: floats(host, 1, 2) })).y.data], [1, 2])
 })
 
-test("after_a_trap_the_session_answers_every_call_with_its_reason", async () => {
+test("after_a_trap_every_session_of_the_instance_says_why_and_new_ones_work", async () => {
   const { host, fake } = await hostWithFakes()
-  const session = await host.InferenceSession.create(fakeModel({}))
+  const [first, second] = [await host.InferenceSession.create(fakeModel({})), await host.InferenceSession.create(fakeModel({}))]
   fake.trap = true
-  await assert.rejects(session.run({ x: floats(host, 1, 2) }), code("INTERNAL"))
+  const stopped = error => code("INTERNAL")(error) && /engine\.wasm stopped after a fault \(unreachable\)/.test(error.message)
+  await assert.rejects(first.run({ x: floats(host, 1, 2) }), stopped)
   fake.trap = false
-  await assert.rejects(session.run({ x: floats(host, 1, 2) }), error => code("INTERNAL")(error) && /unreachable/.test(error.message))
+  for (const session of [first, second]) {
+    await assert.rejects(session.run({ x: floats(host, 1, 2) }), stopped)
+    assert.throws(() => session.placement(), stopped)
+    await session.release()
+    await assert.rejects(session.run({ x: floats(host, 1, 2) }), code("RELEASED"))
+  }
+  assert.deepEqual(fake.freed, [])
+  const third = await host.InferenceSession.create(fakeModel({}))
+  assert.deepEqual([...(await third.run({ x: floats(host, 1, 2) })).y.data], [1, 2])
+  assert.deepEqual(fake.loads, ["engine", "engine"])
+})
+
+test("after_a_trap_in_wonnx_its_sessions_compile_again_in_a_new_module", async () => {
+  const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
+  const sessions = [await host.InferenceSession.create(fakeModel({ wonnx: true })), await host.InferenceSession.create(fakeModel({ wonnx: true }))]
+  fake.trapWonnx = true
+  const running = sessions.map(session => session.run({ x: floats(host, 1, 2) }))
+  for (const run of running) await assert.rejects(run, error => code("INTERNAL")(error) && /wonnx\.wasm stopped/.test(error.message))
+  fake.trapWonnx = false
+  for (const session of sessions) assert.deepEqual([...(await session.run({ x: floats(host, 1, 2) })).y.data], [1, 2])
+  assert.deepEqual(fake.loads, ["engine", "wonnx", "wonnx"])
+  assert.deepEqual(fake.freed, [])
 })
 
 test("a_run_whose_signal_has_fired_is_not_started", async () => {

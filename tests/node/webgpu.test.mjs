@@ -2,6 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import * as host from "../../pkg/dist/index.mjs"
+import { chainModel } from "./chain.mjs"
 import { assertClose, assertCode, digits, findWebGpu, readNpz } from "./support.mjs"
 
 const { InferenceSession, Tensor } = host
@@ -39,6 +40,21 @@ test("runs_and_sessions_at_once_share_the_device", options, async () => {
   const runs = sessions.flatMap(session => [1, 2].map(() => session.run({ image: arrays.get("in_0") })))
   for (const { logits } of await Promise.all(runs)) assertClose(logits, arrays.get("out_0"))
   await Promise.all(sessions.map(session => session.release()))
+})
+
+// wonnx recurses along the graph, and Dawn ends the process where the stack is full.
+test("the_deepest_graph_that_wonnx_takes_fits_on_the_stack", options, async () => {
+  const wonnx = { executionProviders: ["wonnx"], strict: true }
+  const x = new Tensor(Float32Array.of(0.1, 0.5, 1, 2), [4])
+  let expected = [...x.data]
+  for (let depth = 0; depth < 500; depth++) expected = expected.map(Math.sin)
+  // Optimised code has other frames than code that has just been compiled.
+  for (let time = 0; time < 2; time++) {
+    const session = await InferenceSession.create(chainModel(500), wonnx)
+    assertClose((await session.run({ x })).y, { dims: [4], data: expected }, { atol: 1e-2 })
+    await session.release()
+  }
+  await assertCode(InferenceSession.create(chainModel(501), wonnx), "MODEL_UNSUPPORTED", /501 nodes/)
 })
 
 test("auto_prefers_the_cpu_over_a_software_adapter_and_says_so", options, async t => {

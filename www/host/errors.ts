@@ -48,9 +48,11 @@ export function inFile(thrown: unknown, file: string): SentinelError {
   return new SentinelError(code, message.startsWith(`${file}: `) ? message : `${file}: ${message}`, { cause: thrown })
 }
 
-/** True when the module's memory can no longer be trusted: the WebAssembly code trapped. */
+/** True when WebAssembly code was stopped in its middle: it trapped, or its stack was full. */
 export function isTrap(thrown: unknown): boolean {
-  return thrown instanceof WebAssembly.RuntimeError
+  if (thrown instanceof WebAssembly.RuntimeError) return true
+  // V8 and JavaScriptCore throw a RangeError for a full stack, SpiderMonkey an InternalError.
+  return thrown instanceof Error && /^(RangeError|InternalError)$/.test(thrown.name) && /call stack|recursion/i.test(thrown.message)
 }
 
 function kindOf(thrown: unknown, code: unknown): ErrorCode {

@@ -1,7 +1,8 @@
 import platform from "#platform"
 import type { InferenceSession, InferenceSessionHandler, OnnxValue, Tensor } from "onnxruntime-common"
-import { isTrap, SentinelError, toSentinelError } from "./errors.js"
+import { SentinelError, toSentinelError } from "./errors.js"
 import { adapterFacts } from "./gpu.js"
+import { Handle } from "./instance.js"
 import { namedBackends, type BackendName } from "./providers.js"
 import { SerialQueue } from "./queue.js"
 import { RecentlyUsed } from "./recent.js"
@@ -17,7 +18,7 @@ const COMPILED_SHAPES = 4
 
 /** Who computes for one set of input shapes: wonnx where there is a session of it, else the CPU. */
 interface Route {
-  wonnx: WonnxSession | undefined
+  wonnx: Handle<WonnxSession> | undefined
   placement: Placement[]
 }
 
@@ -35,9 +36,7 @@ export class SessionHandler implements InferenceSessionHandler {
   readonly #routes = new RecentlyUsed<Route>(COMPILED_SHAPES, route => route.wonnx?.free())
   readonly #backends: readonly BackendName[] | undefined
   readonly #facts: AdapterFacts | undefined
-  #engine: EngineSession | undefined
-  /** What a fault in the engine left to say. */
-  #fault: SentinelError | undefined
+  #engine: Handle<EngineSession> | undefined
   /** Why wonnx is not tried any more; undefined while it may be used. */
   #wonnxFailure: string | undefined
   #latestPlacement: Placement[] | undefined
@@ -61,8 +60,8 @@ export class SessionHandler implements InferenceSessionHandler {
     if (options.freeDimensionOverrides !== undefined) engineOptions.freeDimensionOverrides = { ...options.freeDimensionOverrides }
     const debug = currentSettings().debug ?? platform.debug
     if (debug !== undefined) engineOptions.debug = debug
-    const session = await timed("prepare", async () => engine.EngineSession.create(bytes, external, engineOptions))
-    const handler = new SessionHandler(session, backends, facts)
+    const session = await timed("prepare", async () => engine.use(module => module.EngineSession.create(bytes, external, engineOptions)))
+    const handler = new SessionHandler(new Handle(engine, session), backends, facts)
     try {
       await handler.#compileStaticShapes()
     } catch (thrown) {
@@ -72,11 +71,11 @@ export class SessionHandler implements InferenceSessionHandler {
     return handler
   }
 
-  private constructor(engine: EngineSession, backends: readonly BackendName[] | undefined, facts: AdapterFacts | undefined) {
+  private constructor(engine: Handle<EngineSession>, backends: readonly BackendName[] | undefined, facts: AdapterFacts | undefined) {
     this.#engine = engine
     this.#backends = backends
     this.#facts = facts
-    const { inputs, outputs } = engine
+    const { inputs, outputs } = engine.use(({ inputs, outputs }) => ({ inputs, outputs }))
     this.inputNames = inputs.map(input => input.name)
     this.outputNames = outputs.map(output => output.name)
     this.inputMetadata = inputs.map(metadata)
@@ -101,7 +100,7 @@ export class SessionHandler implements InferenceSessionHandler {
   /** Where each node runs and why; for free dimensions, as of the latest run. */
   placement(): Placement[] {
     const engine = this.#live()
-    return this.#latestPlacement ?? engine.placement()
+    return this.#latestPlacement ?? engine.use(session => session.placement())
   }
 
   /** Waits for the runs that were asked for before, then gives everything back. */
@@ -118,17 +117,19 @@ export class SessionHandler implements InferenceSessionHandler {
 
   endProfiling(): void {}
 
-  #live(): EngineSession {
-    if (this.#engine === undefined) throw this.#fault ?? new SentinelError("RELEASED", "the session was released")
+  #live(): Handle<EngineSession> {
+    if (this.#engine === undefined) throw new SentinelError("RELEASED", "the session was released")
+    if (this.#engine.fault !== undefined) throw this.#engine.fault
     return this.#engine
   }
 
-  async #compute(engine: EngineSession, feeds: Record<string, TensorData>, names: string[]): Promise<Record<string, TensorData>> {
-    if (this.#isCpuOnly()) return engine.run(feeds, names)
-    const checked = engine.checkFeeds(feeds)
+  async #compute(engine: Handle<EngineSession>, feeds: Record<string, TensorData>, names: string[]): Promise<Record<string, TensorData>> {
+    if (this.#isCpuOnly()) return engine.use(session => session.run(feeds, names))
+    const checked = engine.use(session => session.checkFeeds(feeds))
     const dims = Object.fromEntries(Object.entries(checked).map(([name, tensor]) => [name, tensor.dims]))
     const { wonnx } = await this.#route(engine, dims)
-    return wonnx === undefined ? engine.run(checked, names) : wonnx.run(checked)
+    if (wonnx !== undefined) return wonnx.wait(session => session.run(checked))
+    return engine.use(session => session.run(checked, names))
   }
 
   #isCpuOnly(): boolean {
@@ -137,15 +138,20 @@ export class SessionHandler implements InferenceSessionHandler {
 
   async #compileStaticShapes(): Promise<void> {
     const engine = this.#live()
-    const dims = Object.fromEntries(engine.inputs.map(({ name, shape }) => [name, shape]))
+    const dims = Object.fromEntries(engine.use(session => session.inputs).map(({ name, shape }) => [name, shape]))
     // An input of unknown rank has an empty shape too; then the engine has not placed anything yet.
-    const isPlaced = engine.placement().length > 0
+    const isPlaced = engine.use(session => session.placement()).length > 0
     if (isPlaced && isStatic(dims) && !this.#isCpuOnly()) await this.#route(engine, dims)
   }
 
-  async #route(engine: EngineSession, inputDims: Record<string, number[]>): Promise<Route> {
+  async #route(engine: Handle<EngineSession>, inputDims: Record<string, number[]>): Promise<Route> {
     const key = JSON.stringify(Object.entries(inputDims).sort(([a], [b]) => (a < b ? -1 : 1)))
     let route = this.#routes.get(key)
+    // What was compiled in a module that another session spoilt is compiled again in a new one.
+    if (route?.wonnx?.fault !== undefined) {
+      this.#routes.clear()
+      route = undefined
+    }
     if (route === undefined) {
       route = await this.#compile(engine, inputDims)
       this.#routes.add(key, route)
@@ -154,14 +160,15 @@ export class SessionHandler implements InferenceSessionHandler {
     return route
   }
 
-  async #compile(engine: EngineSession, inputDims: Record<string, number[]>): Promise<Route> {
-    const { backend, model } = engine.plan(inputDims)
-    const placement = engine.placement()
+  async #compile(engine: Handle<EngineSession>, inputDims: Record<string, number[]>): Promise<Route> {
+    const { backend, model } = engine.use(session => session.plan(inputDims))
+    const placement = engine.use(session => session.placement())
     if (backend !== "wonnx" || model === undefined) return { wonnx: undefined, placement }
     try {
       await platform.exposeGpu()
-      const { WonnxSession } = await loadWonnx()
-      return { wonnx: await timed("compile", () => WonnxSession.create(model)), placement }
+      const wonnx = await loadWonnx()
+      const session = await timed("compile", () => wonnx.wait(module => module.WonnxSession.create(model)))
+      return { wonnx: new Handle(wonnx, session), placement }
     } catch (thrown) {
       const error = toSentinelError(thrown, "wonnx")
       // The caller who names only wonnx wants to know; the others are served by the cpu, and placement() says why.
@@ -177,12 +184,6 @@ export class SessionHandler implements InferenceSessionHandler {
     const error = toSentinelError(thrown, "run")
     // What was compiled for a lost device is lost with it; the next run compiles again.
     if (error.code === "DEVICE_LOST") this.#routes.clear()
-    // After a trap the session's memory is unknown: it answers every later call with this error.
-    if (isTrap(thrown)) {
-      this.#engine = undefined
-      this.#fault = new SentinelError("INTERNAL", `the session stopped after a fault in the engine: ${error.message}`, { cause: thrown })
-      return this.#fault
-    }
     return error
   }
 }

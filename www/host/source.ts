@@ -2,6 +2,7 @@ import platform from "#platform"
 import type { InferenceSession } from "onnxruntime-common"
 import { cancelled, tooLarge, type ReadLimits } from "./download.js"
 import { SentinelError } from "./errors.js"
+import type { Instance } from "./instance.js"
 import { currentSettings } from "./settings.js"
 import type { EngineModule } from "./wasm.js"
 
@@ -16,7 +17,7 @@ export interface ModelSource {
 
 /** Reads a model and its external data, as the session options say. */
 export async function readModel(
-  engine: EngineModule,
+  engine: Instance<EngineModule>,
   uriOrBytes: string | Uint8Array,
   options: InferenceSession.SessionOptions,
 ): Promise<ModelSource> {
@@ -26,7 +27,7 @@ export async function readModel(
   const given = givenFiles(options.externalData ?? [])
   const external = new Map<string, Uint8Array>()
   let leftBytes = limits.maxBytes
-  for (const location of engine.externalDataLocations(bytes)) {
+  for (const location of engine.use(module => module.externalDataLocations(bytes))) {
     const file = given.get(normalised(location))
     const within = { ...limits, maxBytes: leftBytes }
     const data = file === undefined ? await readBeside(uri, location, within) : await readGiven(file, location, within)

@@ -1,5 +1,6 @@
 import { Tensor, type InferenceSession } from "onnxruntime-common"
 import { inFile, toSentinelError } from "./errors.js"
+import type { Instance } from "./instance.js"
 import { readModel } from "./source.js"
 import { fromTensorData, toTensorData } from "./tensors.js"
 import { loadEngine, loadTools } from "./wasm.js"
@@ -64,7 +65,7 @@ export const tools = {
   async inspect(model: ModelInput): Promise<Inspection> {
     return withEngine(model, async engine => {
       const { bytes, external } = await readModel(engine, model, {})
-      return engine.inspect(bytes, external)
+      return engine.use(module => module.inspect(bytes, external))
     })
   },
 
@@ -72,21 +73,22 @@ export const tools = {
   async text(model: ModelInput, stage: Stage, options: InferenceSession.SessionOptions = {}): Promise<string> {
     return withEngine(model, async engine => {
       const { bytes, external } = await readModel(engine, model, options)
-      return engine.modelText(bytes, external, { freeDimensionOverrides: { ...options.freeDimensionOverrides } }, stage)
+      const engineOptions = { freeDimensionOverrides: { ...options.freeDimensionOverrides } }
+      return engine.use(module => module.modelText(bytes, external, engineOptions, stage))
     })
   },
 }
 
 async function withTools<Result>(place: string, use: (module: ToolsModule) => Result): Promise<Result> {
-  const module = await loadTools()
+  const tools = await loadTools()
   try {
-    return use(module)
+    return tools.use(use)
   } catch (thrown) {
     throw toSentinelError(thrown, place)
   }
 }
 
-async function withEngine<Result>(model: ModelInput, use: (engine: EngineModule) => Promise<Result>): Promise<Result> {
+async function withEngine<Result>(model: ModelInput, use: (engine: Instance<EngineModule>) => Promise<Result>): Promise<Result> {
   const engine = await loadEngine()
   try {
     return await use(engine)

@@ -1,5 +1,6 @@
 import platform from "#platform"
 import { SentinelError, toSentinelError } from "./errors.js"
+import { Instance, type Glue, type GlueHooks } from "./instance.js"
 import type { BackendName } from "./providers.js"
 
 /** A tensor on its way in or out of WebAssembly: raw little-endian bytes in row-major order, or strings. */
@@ -172,40 +173,45 @@ export interface ToolsModule {
 
 export type ModuleName = "engine" | "wonnx" | "tools"
 
-type Glue = { default(options: { module_or_path: BufferSource | Response }): Promise<unknown> }
+// As the build makes it: `glue.mjs`.
+type GlueFactory<Module> = { default(hooks: GlueHooks): Glue<Module> }
 
-const loading = new Map<ModuleName, Promise<unknown>>()
+const loading = new Map<ModuleName, Promise<Instance<unknown>>>()
 
 /** The engine, compiled on first use. */
-export function loadEngine(): Promise<EngineModule> {
+export function loadEngine(): Promise<Instance<EngineModule>> {
   return loadOnce("engine", () => import("../generated/engine.js"))
 }
 
 /** The wonnx backend, fetched on first use. */
-export function loadWonnx(): Promise<WonnxModule> {
+export function loadWonnx(): Promise<Instance<WonnxModule>> {
   return loadOnce("wonnx", () => import("../generated/wonnx.js"))
 }
 
 /** Readers and writers for pictures and arrays, fetched on first use. */
-export function loadTools(): Promise<ToolsModule> {
+export function loadTools(): Promise<Instance<ToolsModule>> {
   return loadOnce("tools", () => import("../generated/tools.js"))
 }
 
-function loadOnce<Module>(name: ModuleName, importGlue: () => Promise<unknown>): Promise<Module> {
+function loadOnce<Module>(name: ModuleName, importGlue: () => Promise<unknown>): Promise<Instance<Module>> {
   const known = loading.get(name)
-  if (known !== undefined) return known as Promise<Module>
-  const loaded = load(name, importGlue)
-  loading.set(name, loaded)
+  if (known !== undefined) return known as Promise<Instance<Module>>
+  const forget = () => {
+    if (loading.get(name) === loaded) loading.delete(name)
+  }
+  const loaded = load<Module>(name, importGlue, forget)
+  loading.set(name, loaded as Promise<Instance<unknown>>)
   // A failed download may succeed the next time.
-  loaded.catch(() => loading.delete(name))
-  return loaded as Promise<Module>
+  loaded.catch(forget)
+  return loaded
 }
 
-async function load(name: ModuleName, importGlue: () => Promise<unknown>): Promise<unknown> {
+async function load<Module>(name: ModuleName, importGlue: () => Promise<unknown>, whenSpoilt: () => void): Promise<Instance<Module>> {
   try {
-    const glue = (await importGlue()) as Glue
-    await glue.default({ module_or_path: await platform.wasm(name) })
-    return glue
+    const { default: makeGlue } = (await importGlue()) as GlueFactory<Module>
+    const instance = new Instance(name, makeGlue, whenSpoilt)
+    await instance.glue.init({ module_or_path: await platform.wasm(name) })
+    return instance
   } catch (thrown) {
     if (thrown instanceof SentinelError) throw thrown
     if (thrown instanceof WebAssembly.CompileError) {

@@ -64,7 +64,7 @@ async function loadModel(source: ModelSource, signal: AbortSignal): Promise<void
   if (typeof source.model !== "string") showProgress(`Compiling ${source.name}`)
   loaded = await load(source, provider(), onProgress, signal)
   placement = loaded.session.placement()
-  showFacts(loaded)
+  showFacts(loaded, placement)
   refreshPlacement()
 }
 
@@ -75,6 +75,7 @@ async function runModel(model: Loaded, { name, file, isArrays }: NonNullable<typ
   const feeds = await makeFeeds(model.session, file, isArrays, pictureOptions())
   const report = await run(model, feeds, Number.isInteger(repeat) ? Math.min(100, Math.max(1, repeat)) : 1)
   placement = report.placement
+  showFacts(model, placement)
   showRun(report, model.loadMs, chosen.labels)
   refreshPlacement()
 }

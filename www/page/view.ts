@@ -47,14 +47,14 @@ export function clearResults(): void {
   byId("reason").hidden = true
 }
 
-/** What a loaded model says of itself. */
-export function showFacts({ name, session }: Loaded): void {
+/** What a loaded model says of itself; its operators once they are placed. */
+export function showFacts({ name, session }: Loaded, placement: readonly Placement[]): void {
   const rows: [string, string[]][] = [
     ["File", [name]],
     ["Inputs", describe(session.inputMetadata)],
     ["Outputs", describe(session.outputMetadata)],
-    ["Operators", [countedOperators(session.placement())]],
   ]
+  if (placement.length > 0) rows.push(["Operators", [countedOperators(placement)]])
   byId("facts-list").replaceChildren(
     ...rows.flatMap(([term, lines]) => [
       element("dt", "", term),
