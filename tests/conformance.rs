@@ -108,7 +108,7 @@ fn no_pass_is_lost_and_nothing_is_wrong() {
         if provider == Provider::Wonnx
             && let Some(why) = native::no_adapter()
         {
-            println!("wonnx skipped: {why}");
+            native::say_skipped(&format!("{} cases on wonnx: {why}", cases.len()));
             for (row, case) in rows.iter_mut().zip(&cases) {
                 row.push(before(case).map_or("unsupported", String::as_str));
             }

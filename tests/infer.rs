@@ -9,6 +9,7 @@
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use sentinel_inference::graph::{Graph, Source, ValueId, infer, specialize};
@@ -209,7 +210,7 @@ fn model_files() -> BTreeMap<String, PathBuf> {
     let mut files = BTreeMap::new();
     for folder in folders {
         let Ok(entries) = std::fs::read_dir(root.join(folder)) else {
-            println!("skipped: no folder {folder}");
+            let _ = writeln!(std::io::stderr(), "SKIPPED: no folder {folder}");
             continue;
         };
         for entry in entries {

@@ -135,17 +135,20 @@ fn check_all(models: &[Model], provider: Provider) {
 #[test]
 fn reference_outputs_are_met_on_cpu() {
     let (models, missing) = models();
-    println!(
-        "{} models skipped (not on this machine): {missing:?}",
-        missing.len()
-    );
+    if !missing.is_empty() {
+        let names = missing.join(", ");
+        native::say_skipped(&format!(
+            "{} models that are not here: {names}",
+            missing.len()
+        ));
+    }
     check_all(&models, Provider::Cpu);
 }
 
 #[test]
 fn reference_outputs_are_met_on_wonnx() {
     if let Some(why) = native::no_adapter() {
-        return println!("skipped: {why}");
+        return native::say_skipped(&format!("the models on wonnx: {why}"));
     }
     let (models, _) = models();
     let on_wonnx: Vec<Model> = models.into_iter().filter(|model| model.on_wonnx).collect();

@@ -1,5 +1,7 @@
 //! Models on a backend of this machine.
 
+use std::io::Write;
+
 use sentinel_inference::error::Result;
 use sentinel_inference::graph::Graph;
 use sentinel_inference::session::{Options, Provider, Session};
@@ -12,6 +14,12 @@ pub fn run(graph: Graph, inputs: Vec<Tensor>, provider: Provider) -> Result<Vec<
     let names = session.inputs().iter().map(|port| port.name.clone());
     let outputs = pollster::block_on(session.run_once(names.zip(inputs).collect()))?;
     Ok(outputs.into_iter().map(|(_, tensor)| tensor).collect())
+}
+
+/// Says what is not tested. Straight to the terminal: what passes is otherwise kept silent.
+pub fn say_skipped(what: &str) {
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "SKIPPED: {what}").expect("standard error is open");
 }
 
 /// Why nothing runs on wonnx here; `None` when there is an adapter.

@@ -9,6 +9,7 @@ mod random;
 mod suite;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -107,10 +108,12 @@ fn model_files() -> Vec<PathBuf> {
             }
         }
     }
-    println!(
-        "{} model files; skipped: {absent} folders that are not here",
-        files.len()
-    );
+    if absent > 0 {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: {absent} model folders that are not here"
+        );
+    }
     files.into_values().collect()
 }
 

@@ -54,7 +54,7 @@ const TABLE: &[Rule] = &[
     rule("Atan", FLOATS, always),
     rule("Atanh", FLOATS, always),
     rule("Attention", FLOATS, attention),
-    rule("AveragePool", FLOATS, average_pool),
+    rule("AveragePool", FLOATS, pool),
     rule("BatchNormalization", FLOATS, batch_normalization),
     rule("BitCast", &[F32, I32], bit_cast),
     rule("Cast", ALL, cast),
@@ -267,10 +267,6 @@ fn pool(facts: &Facts) -> Verdict {
         return Err("dilations are not taken");
     }
     explicit_pads(facts)
-}
-
-fn average_pool(facts: &Facts) -> Verdict {
-    pool(facts)
 }
 
 fn max_pool(facts: &Facts) -> Verdict {
