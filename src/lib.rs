@@ -7,11 +7,13 @@ pub mod backend;
 pub mod error;
 pub mod graph;
 pub mod inspect;
+pub mod kernel;
 pub mod model;
 pub mod ops;
 pub mod passes;
 #[cfg(feature = "tools")]
 pub mod picture;
+pub mod plan;
 #[cfg(feature = "cpu")]
 pub mod session;
 pub mod tensor;

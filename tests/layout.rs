@@ -8,23 +8,29 @@ use std::path::{Path, PathBuf};
 const MAP: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("tensor", &["error"]),
-    ("ops", &["error", "tensor"]),
+    ("kernel", &["tensor"]),
+    ("ops", &["error", "tensor", "kernel"]),
     ("graph", &["error", "tensor", "ops"]),
     ("model", &["error", "tensor", "ops", "graph"]),
     ("inspect", &["tensor", "graph", "model"]),
     ("picture", &["error", "tensor"]),
     ("passes", &["error", "tensor", "ops", "graph"]),
-    ("backend", &["error", "tensor", "ops", "graph", "model"]),
+    ("plan", &["error", "tensor", "kernel", "ops", "graph"]),
+    (
+        "backend",
+        &["error", "tensor", "kernel", "ops", "graph", "model", "plan"],
+    ),
     (
         "session",
         &[
-            "error", "tensor", "graph", "model", "inspect", "passes", "backend",
+            "error", "tensor", "kernel", "graph", "model", "inspect", "passes", "plan", "backend",
         ],
     ),
     (
         "web",
         &[
-            "error", "tensor", "graph", "model", "inspect", "picture", "backend", "session",
+            "error", "tensor", "kernel", "graph", "model", "inspect", "picture", "plan", "backend",
+            "session",
         ],
     ),
 ];

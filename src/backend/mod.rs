@@ -4,4 +4,5 @@
 #[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod support;
+pub mod webgpu;
 pub mod wonnx;

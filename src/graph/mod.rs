@@ -304,6 +304,62 @@ impl Graph {
         }
     }
 
+    /// A part of the graph: these nodes with the constants they read; what else they read are its
+    /// inputs. Names stay.
+    ///
+    /// # Errors
+    /// `INTERNAL` when an output is made by none of the nodes.
+    pub fn subgraph(&self, nodes: &[NodeId], outputs: &[ValueId]) -> Result<Graph> {
+        let mut part = Graph {
+            opsets: self.opsets.clone(),
+            ..Graph::default()
+        };
+        let mut copies: HashMap<ValueId, ValueId> = HashMap::new();
+        for &id in nodes {
+            for &value in self.node(id).outputs.iter().flatten() {
+                let Value { name, fact, .. } = self.value(value);
+                let copy = part.add_value(name, fact.clone(), Source::Nothing)?;
+                copies.insert(value, copy);
+            }
+        }
+        for &id in nodes {
+            let mut node = self.node(id).clone();
+            let captured = node.bodies.values().flat_map(Graph::captured_names);
+            let captured: Vec<ValueId> = captured.filter_map(|name| self.find(name)).collect();
+            for value in node.inputs.iter().copied().flatten().chain(captured) {
+                if let Entry::Vacant(entry) = copies.entry(value) {
+                    let Value { name, fact, source } = self.value(value);
+                    entry.insert(match source {
+                        Source::Constant(tensor) => part.add_constant(name, tensor.clone())?,
+                        _ => part.add_input(name, fact.clone())?,
+                    });
+                }
+            }
+            for value in node.inputs.iter_mut().chain(&mut node.outputs).flatten() {
+                *value = copies[value];
+            }
+            part.add_node(node)?;
+        }
+        for value in outputs {
+            let name = || self.value(*value).name.to_string();
+            let copy = copies.get(value);
+            let copy =
+                copy.ok_or_else(|| Error::internal(name(), "no node of the part makes it"))?;
+            part.outputs.push(*copy);
+        }
+        Ok(part)
+    }
+
+    /// The same graph with constants that say nothing but their shape and type, for showing.
+    pub fn without_constants(mut self) -> Graph {
+        for value in &mut self.values {
+            if let Source::Constant(_) = value.source {
+                value.source = Source::Nothing;
+            }
+        }
+        self
+    }
+
     /// Removes nodes and constants that no output needs; returns whether there were any.
     pub fn remove_dead(&mut self) -> Result<bool> {
         let mut live: HashSet<ValueId> = self.outputs.iter().copied().collect();

@@ -1,7 +1,7 @@
-//! Operators: for each its attributes and its rule for shapes and types.
+//! Operators: for each its attributes, its rule for shapes and types, and its kernels.
 //!
-//! One family per file and one line in [`OPS`]. A rule sees facts only, never a graph: it is the
-//! one home of what an operator accepts.
+//! One family per file, its shaders beside it, and one line in [`OPS`]. A rule sees facts only,
+//! never a graph: it is the one home of what an operator accepts.
 
 mod attention;
 mod attention_fused;
@@ -48,6 +48,7 @@ mod window;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{DType, Dim, Fact, Shape, Tensor};
 
 pub use attrs::{Attr, Attrs};
@@ -106,6 +107,15 @@ pub trait Op {
     /// # Errors
     /// `SHAPE_MISMATCH` or `DTYPE_MISMATCH` when the inputs can never be right.
     fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>>;
+
+    /// The kernels that compute the outputs from facts that `infer` accepted, a pure function of
+    /// these and of what the device can do.
+    ///
+    /// # Errors
+    /// Why there is no kernel for the node; it then runs on another backend.
+    fn dispatch(&self, _call: &Call) -> Result<Dispatch, Refusal> {
+        Err("there is no kernel for it".into())
+    }
 }
 
 /// What a rule may know of its node's inputs.

@@ -1,0 +1,555 @@
+//! Carries plans out.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+
+use super::convert::{from_gpu, to_gpu};
+use super::device::{Bound, Command, Device, Shader, Usage};
+use super::memory::{Gpu, GpuBuffer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::Graph;
+use crate::plan::{Buffer, GpuValue, Output, Placed, Plan, Step, Weight};
+use crate::tensor::{DType, Tensor};
+
+/// WebGPU's largest `minUniformBufferOffsetAlignment`.
+const UNIFORM_ALIGNMENT: usize = 256;
+
+/// A part of a graph, ready to run on the host.
+pub trait HostPiece {
+    /// # Errors
+    /// What the backend finds, naming the node.
+    fn run(&self, feeds: &[(&str, &Tensor)], fetches: &[&str]) -> Result<Vec<Tensor>>;
+}
+
+/// Makes a part of a graph ready for the host.
+pub type LoadPiece<'a> = &'a dyn Fn(&Graph) -> Result<Box<dyn HostPiece>>;
+
+/// An input of a run.
+pub enum Feed<D: Device> {
+    Host(Tensor),
+    /// Laid out as the backend stores the input's type.
+    Gpu(D::Buffer),
+}
+
+/// Where the caller wants an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    Host,
+    Gpu,
+}
+
+/// An output of a run.
+pub enum Fetched<D: Device> {
+    Host(Tensor),
+    Gpu {
+        buffer: GpuBuffer<D>,
+        dtype: DType,
+        sizes: Vec<usize>,
+    },
+}
+
+/// The buffers that the plans of one session share.
+pub struct Executor<D: Device> {
+    gpu: Rc<Gpu<D>>,
+    slots: RefCell<Slots<D>>,
+    /// Constants that every plan of the session has, by name.
+    weights: RefCell<HashMap<String, Weak<GpuBuffer<D>>>>,
+}
+
+/// Slots from the largest to the smallest.
+struct Slots<D: Device> {
+    buffers: Vec<Rc<GpuBuffer<D>>>,
+    /// Goes up when a buffer is replaced by a larger one.
+    generation: u64,
+}
+
+/// A plan on the device: constants uploaded, shaders compiled.
+pub struct Loaded<D: Device> {
+    plan: Plan,
+    weights: Vec<Rc<GpuBuffer<D>>>,
+    kept: Vec<GpuBuffer<D>>,
+    uniforms: Option<GpuBuffer<D>>,
+    staging: GpuBuffer<D>,
+    /// Of the launches among the steps, in order.
+    pipelines: Vec<D::Pipeline>,
+    uniform_offsets: Vec<u64>,
+    /// The place of each slot among the session's.
+    slot_ranks: Vec<usize>,
+    bound: RefCell<Option<(u64, Rc<BoundSlots<D>>)>>,
+    pieces: Vec<Box<dyn HostPiece>>,
+}
+
+/// The slots that a plan was bound to, and the bindings of its launches.
+struct BoundSlots<D: Device> {
+    slots: Vec<Rc<GpuBuffer<D>>>,
+    bindings: Vec<D::Bindings>,
+}
+
+impl<D: Device> Executor<D> {
+    pub fn new(gpu: Rc<Gpu<D>>) -> Executor<D> {
+        Executor {
+            gpu,
+            slots: RefCell::new(Slots {
+                buffers: Vec::new(),
+                generation: 0,
+            }),
+            weights: RefCell::default(),
+        }
+    }
+
+    pub fn gpu(&self) -> &Rc<Gpu<D>> {
+        &self.gpu
+    }
+
+    /// Compiles the shaders while the constants are uploaded, and runs what needs to run once.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`, `DEVICE_LOST`, `INTERNAL` for a shader that the device refuses;
+    /// `INVALID_INPUT` for a constant beyond 32 bits; what loading the pieces finds.
+    pub async fn load(&self, mut plan: Plan, load_piece: LoadPiece<'_>) -> Result<Loaded<D>> {
+        let device = &self.gpu.device;
+        device.open_scopes();
+        let steps = plan.steps.iter().filter_map(|step| match step {
+            Step::Launch(placed) => Some(placed),
+            _ => None,
+        });
+        let launches: Vec<&Placed> = plan.setup.iter().chain(steps).collect();
+        let shaders: Vec<Shader> = launches.iter().map(|placed| shader(placed)).collect();
+        let compiling = self.gpu.pipelines(&shaders);
+
+        let uploaded: Result<Vec<_>> = plan.weights.iter().map(|w| self.weight(w)).collect();
+        let weights = uploaded?;
+        let kept = plan
+            .kept
+            .iter()
+            .map(|&bytes| self.gpu.buffer(bytes, Usage::Storage));
+        let kept = kept.collect::<Result<Vec<_>>>()?;
+        let (bytes, uniform_offsets) = uniforms(&launches);
+        let uniforms = if bytes.is_empty() {
+            None
+        } else {
+            let buffer = self.gpu.buffer(bytes.len() as u64, Usage::Uniform)?;
+            device.write_buffer(&buffer.buffer, &bytes);
+            Some(buffer)
+        };
+        let staging = self.gpu.buffer(plan.memory().staging, Usage::Staging)?;
+        let pieces = plan.pieces.iter().map(|piece| load_piece(&piece.graph));
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+
+        let mut by_size: Vec<usize> = (0..plan.slots.len()).collect();
+        by_size.sort_by_key(|&slot| std::cmp::Reverse(plan.slots[slot]));
+        let mut slot_ranks = vec![0; by_size.len()];
+        for (rank, slot) in by_size.into_iter().enumerate() {
+            slot_ranks[slot] = rank;
+        }
+        let pipelines = compiling.await?;
+        let setup = std::mem::take(&mut plan.setup);
+        let mut loaded = Loaded {
+            plan,
+            weights,
+            kept,
+            uniforms,
+            staging,
+            pipelines,
+            uniform_offsets,
+            slot_ranks,
+            bound: RefCell::default(),
+            pieces,
+        };
+        let bindings: Vec<D::Bindings> = setup
+            .iter()
+            .enumerate()
+            .map(|(idx, placed)| loaded.bind(device, placed, idx, &[]))
+            .collect();
+        let commands: Vec<Command<D>> = setup
+            .iter()
+            .zip(&bindings)
+            .zip(&loaded.pipelines)
+            .map(|((placed, bindings), pipeline)| Command::Dispatch {
+                pipeline,
+                bindings,
+                grid: placed.launch.grid,
+            })
+            .collect();
+        if !commands.is_empty() {
+            device.submit(&commands, false);
+        }
+        drop(commands);
+        loaded.pipelines.drain(..setup.len());
+        loaded.uniform_offsets.drain(..setup.len());
+        // The constants are on the GPU now.
+        for weight in &mut loaded.plan.weights {
+            weight.tensor = Tensor::vector::<u8>(&[]);
+        }
+        for piece in &mut loaded.plan.pieces {
+            piece.graph = std::mem::take(&mut piece.graph).without_constants();
+        }
+        device.close_scopes().await?;
+        Ok(loaded)
+    }
+
+    fn weight(&self, weight: &Weight) -> Result<Rc<GpuBuffer<D>>> {
+        let mut known = self.weights.borrow_mut();
+        if let Some(buffer) = known.get(&weight.name).and_then(Weak::upgrade)
+            && weight.is_shared
+        {
+            return Ok(buffer);
+        }
+        let buffer = self.gpu.buffer(weight.size_bytes(), Usage::Storage)?;
+        let place = |error: Error| error.within(&weight.name);
+        let bytes = to_gpu(&weight.tensor, weight.storage).map_err(place)?;
+        self.gpu.device.write_buffer(&buffer.buffer, &bytes);
+        let buffer = Rc::new(buffer);
+        if weight.is_shared {
+            known.insert(weight.name.clone(), Rc::downgrade(&buffer));
+        }
+        Ok(buffer)
+    }
+
+    /// The bindings of a plan's launches to slots that are large enough.
+    fn bind(&self, loaded: &Loaded<D>) -> Result<Rc<BoundSlots<D>>> {
+        let mut slots = self.slots.borrow_mut();
+        for (&bytes, &rank) in loaded.plan.slots.iter().zip(&loaded.slot_ranks) {
+            while slots.buffers.len() <= rank {
+                let buffer = self.gpu.buffer(16, Usage::Storage)?;
+                slots.buffers.push(Rc::new(buffer));
+            }
+            if slots.buffers[rank].size_bytes < bytes {
+                slots.buffers[rank] = Rc::new(self.gpu.buffer(bytes, Usage::Storage)?);
+                slots.generation += 1;
+            }
+        }
+        let generation = slots.generation;
+        let mut bound = loaded.bound.borrow_mut();
+        if let Some((of, bindings)) = &*bound
+            && *of == generation
+        {
+            return Ok(bindings.clone());
+        }
+        let own = loaded
+            .slot_ranks
+            .iter()
+            .map(|&rank| slots.buffers[rank].clone());
+        let own: Vec<_> = own.collect();
+        let launches = loaded.plan.steps.iter().filter_map(|step| match step {
+            Step::Launch(placed) => Some(placed),
+            _ => None,
+        });
+        let bindings = launches
+            .enumerate()
+            .map(|(idx, placed)| loaded.bind(&self.gpu.device, placed, idx, &own));
+        let made = Rc::new(BoundSlots {
+            bindings: bindings.collect(),
+            slots: own,
+        });
+        *bound = Some((generation, made.clone()));
+        Ok(made)
+    }
+
+    /// Runs a plan; `fetches` are names of its outputs.
+    ///
+    /// # Errors
+    /// `DEVICE_LOST`, `OUT_OF_MEMORY` and `INTERNAL` from the GPU, `INVALID_INPUT` for integers
+    /// beyond 32 bits, and what the pieces on the host find.
+    pub async fn run(
+        &self,
+        loaded: &Loaded<D>,
+        feeds: &HashMap<String, Feed<D>>,
+        fetches: &[(&str, Location)],
+        timed: bool,
+    ) -> Result<Vec<Fetched<D>>> {
+        let bound = self.bind(loaded)?;
+        let mut run = Run {
+            executor: self,
+            loaded,
+            bound: &bound,
+            feeds,
+            timed,
+            host: HashMap::new(),
+            commands: Vec::new(),
+            downloads: Vec::new(),
+        };
+        let mut n_launches = 0;
+        for step in &loaded.plan.steps {
+            match step {
+                Step::Upload(value) => run.upload(value)?,
+                Step::Launch(placed) => {
+                    run.commands.push(Command::Dispatch {
+                        pipeline: &loaded.pipelines[n_launches],
+                        bindings: &bound.bindings[n_launches],
+                        grid: placed.launch.grid,
+                    });
+                    n_launches += 1;
+                }
+                Step::Download(value) => run.download(value),
+                Step::Cpu(piece) => run.piece(*piece).await?,
+            }
+        }
+        run.finish(fetches).await
+    }
+}
+
+/// A run under way.
+struct Run<'a, D: Device> {
+    executor: &'a Executor<D>,
+    loaded: &'a Loaded<D>,
+    bound: &'a BoundSlots<D>,
+    feeds: &'a HashMap<String, Feed<D>>,
+    timed: bool,
+    /// What the host has beside the feeds.
+    host: HashMap<String, Tensor>,
+    /// What is not yet handed over.
+    commands: Vec<Command<'a, D>>,
+    /// Values on their way to the staging buffer.
+    downloads: Vec<&'a GpuValue>,
+}
+
+impl<'a, D: Device> Run<'a, D> {
+    fn buffer(&self, buffer: Buffer) -> &'a GpuBuffer<D> {
+        self.loaded.buffer(buffer, &self.bound.slots)
+    }
+
+    fn submit(&mut self) {
+        if !self.commands.is_empty() {
+            self.executor.gpu.device.submit(&self.commands, self.timed);
+            self.commands.clear();
+        }
+    }
+
+    fn upload(&mut self, value: &'a GpuValue) -> Result<()> {
+        let to = &self.buffer(value.buffer).buffer;
+        if let Some(Feed::Gpu(from)) = self.feeds.get(&value.name) {
+            self.commands.push(Command::Copy {
+                from,
+                to,
+                to_offset: 0,
+                size_bytes: value.size_bytes(),
+            });
+            return Ok(());
+        }
+        // Writes take effect before what is submitted after them, not where they stand.
+        self.submit();
+        let tensor = self.on_host(&value.name)?;
+        let bytes = to_gpu(tensor, value.storage).map_err(|error| error.within(&value.name))?;
+        if !bytes.is_empty() {
+            self.executor.gpu.device.write_buffer(to, &bytes);
+        }
+        Ok(())
+    }
+
+    fn on_host(&self, name: &str) -> Result<&Tensor> {
+        match (self.host.get(name), self.feeds.get(name)) {
+            (Some(tensor), _) | (None, Some(Feed::Host(tensor))) => Ok(tensor),
+            _ => Err(Error::internal(
+                name,
+                "the plan wants it before it is there",
+            )),
+        }
+    }
+
+    fn download(&mut self, value: &'a GpuValue) {
+        self.commands.push(Command::Copy {
+            from: &self.buffer(value.buffer).buffer,
+            to: &self.loaded.staging.buffer,
+            to_offset: self.downloads.iter().map(|value| value.size_bytes()).sum(),
+            size_bytes: value.size_bytes(),
+        });
+        self.downloads.push(value);
+    }
+
+    /// Waits for the downloads and keeps them as host values.
+    async fn collect(&mut self) -> Result<()> {
+        self.submit();
+        if self.downloads.is_empty() {
+            return Ok(());
+        }
+        let device = &self.executor.gpu.device;
+        let total = self.downloads.iter().map(|value| value.size_bytes()).sum();
+        let bytes = device
+            .read_buffer(&self.loaded.staging.buffer, total)
+            .await?;
+        let mut at = 0;
+        for value in self.downloads.drain(..) {
+            let part = &bytes[at..];
+            let tensor = from_gpu(part, value.storage, value.dtype, &value.sizes)?;
+            self.host.insert(value.name.clone(), tensor);
+            at += value.size_bytes() as usize;
+        }
+        Ok(())
+    }
+
+    async fn piece(&mut self, piece_idx: usize) -> Result<()> {
+        let graph = &self.loaded.plan.pieces[piece_idx].graph;
+        // A GPU feed that a piece reads comes to the host first.
+        for &input in &graph.inputs {
+            let value = graph.value(input);
+            if matches!(self.feeds.get(&*value.name), Some(Feed::Gpu(_))) {
+                let why = "the model reads this input on the cpu: feed it from the host";
+                return Err(Error::new(ErrorKind::InvalidInput, &*value.name, why));
+            }
+        }
+        self.collect().await?;
+        let name = |&id| &*graph.value(id).name;
+        let inputs: Vec<&str> = graph.inputs.iter().map(name).collect();
+        let outputs: Vec<&str> = graph.outputs.iter().map(name).collect();
+        let feeds: Result<Vec<_>> = inputs.iter().map(|&n| Ok((n, self.on_host(n)?))).collect();
+        let tensors = self.loaded.pieces[piece_idx].run(&feeds?, &outputs)?;
+        let outputs = outputs.into_iter().map(str::to_owned);
+        self.host.extend(outputs.zip(tensors));
+        Ok(())
+    }
+
+    async fn finish(mut self, fetches: &[(&str, Location)]) -> Result<Vec<Fetched<D>>> {
+        let mut on_gpu = Vec::new();
+        for (name, location) in fetches {
+            let Output::Gpu(value) = self.loaded.output(name)? else {
+                continue;
+            };
+            match location {
+                Location::Host => self.download(value),
+                Location::Gpu => {
+                    let gpu = &self.executor.gpu;
+                    let buffer = gpu.buffer(value.size_bytes(), Usage::Storage)?;
+                    on_gpu.push((value, buffer));
+                }
+            }
+        }
+        let from: Vec<_> = on_gpu
+            .iter()
+            .map(|(value, _)| &self.buffer(value.buffer).buffer)
+            .collect();
+        let copies = from
+            .into_iter()
+            .zip(&on_gpu)
+            .map(|(from, (value, to))| Command::Copy {
+                from,
+                to: &to.buffer,
+                to_offset: 0,
+                size_bytes: value.size_bytes(),
+            });
+        // The new buffers do not live as long as the plan's, so their copies go by themselves.
+        self.submit();
+        let copies: Vec<Command<D>> = copies.collect();
+        let device = &self.executor.gpu.device;
+        if !copies.is_empty() {
+            device.submit(&copies, false);
+        }
+        drop(copies);
+        self.collect().await?;
+        if let Some(error) = device.failure() {
+            return Err(error);
+        }
+        let mut on_gpu: HashMap<String, Fetched<D>> = on_gpu
+            .into_iter()
+            .map(|(value, buffer)| {
+                let (dtype, sizes) = (value.dtype, value.sizes.clone());
+                let fetched = Fetched::Gpu {
+                    buffer,
+                    dtype,
+                    sizes,
+                };
+                (value.name.clone(), fetched)
+            })
+            .collect();
+        let fetched = fetches.iter().map(|(name, _)| {
+            if let Some(fetched) = on_gpu.remove(*name) {
+                return Ok(fetched);
+            }
+            Ok(Fetched::Host(match self.loaded.output(name)? {
+                Output::Constant(_, tensor) => tensor.clone(),
+                Output::Gpu(_) | Output::Host(_) => self.on_host(name)?.clone(),
+            }))
+        });
+        fetched.collect()
+    }
+}
+
+impl<D: Device> Loaded<D> {
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The rows of the placement that the timed dispatches of a run belong to, in order.
+    pub fn launch_rows(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        self.plan.steps.iter().filter_map(|step| match step {
+            Step::Launch(placed) => Some((placed.node_idx, placed.launch.name)),
+            _ => None,
+        })
+    }
+
+    fn output(&self, name: &str) -> Result<&Output> {
+        let output = self
+            .plan
+            .outputs
+            .iter()
+            .find(|output| output.name() == name);
+        output.ok_or_else(|| {
+            let why = "the model has no output of this name";
+            Error::new(ErrorKind::InvalidInput, name, why)
+        })
+    }
+
+    fn buffer<'a>(&'a self, buffer: Buffer, slots: &'a [Rc<GpuBuffer<D>>]) -> &'a GpuBuffer<D> {
+        match buffer {
+            Buffer::Weight(idx) => &self.weights[idx],
+            Buffer::Kept(idx) => &self.kept[idx],
+            Buffer::Slot(idx) => &slots[idx],
+        }
+    }
+
+    fn bind(
+        &self,
+        device: &D,
+        placed: &Placed,
+        launch_idx: usize,
+        slots: &[Rc<GpuBuffer<D>>],
+    ) -> D::Bindings {
+        let params = (!placed.launch.params.is_empty()).then(|| Bound {
+            binding: 0,
+            buffer: &self.uniforms.as_ref().expect("there are parameters").buffer,
+            offset: self.uniform_offsets[launch_idx],
+            size: Some(placed.launch.params.len() as u64 * 4),
+        });
+        let storage = placed
+            .buffers
+            .iter()
+            .enumerate()
+            .map(|(idx, &buffer)| Bound {
+                binding: idx as u32 + 1,
+                buffer: &self.buffer(buffer, slots).buffer,
+                offset: 0,
+                size: None,
+            });
+        let bound: Vec<Bound<D::Buffer>> = params.into_iter().chain(storage).collect();
+        device.bind(&self.pipelines[launch_idx], &bound)
+    }
+}
+
+fn shader(placed: &Placed) -> Shader {
+    let launch = &placed.launch;
+    Shader {
+        name: launch.name,
+        code: launch.code.clone(),
+        has_params: !launch.params.is_empty(),
+        writes: launch
+            .bindings
+            .iter()
+            .map(|binding| binding.writes)
+            .collect(),
+    }
+}
+
+/// The parameters of all launches in one buffer, and where those of each begin.
+fn uniforms(launches: &[&Placed]) -> (Vec<u8>, Vec<u64>) {
+    let mut bytes = Vec::new();
+    let mut offsets = Vec::new();
+    for placed in launches {
+        offsets.push(bytes.len() as u64);
+        if !placed.launch.params.is_empty() {
+            bytes.extend_from_slice(bytemuck::cast_slice(&placed.launch.params));
+            bytes.resize(bytes.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
+        }
+    }
+    (bytes, offsets)
+}

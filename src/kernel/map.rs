@@ -1,0 +1,39 @@
+//! Kernels that compute each element of their output on its own: `y[i] = element(i)`.
+
+use super::{Capabilities, Kernel, Launch, Port};
+
+/// Invocations of a workgroup where they do not work together.
+const WORKGROUP: usize = 64;
+
+/// A grid of `n_groups` workgroups for shaders that number them `group.y * groups.x + group.x`.
+pub fn grid(n_groups: usize, caps: &Capabilities) -> [u32; 3] {
+    let max = caps.max_workgroups as usize;
+    let x = n_groups.min(max);
+    let y = n_groups.div_ceil(max.min(n_groups).max(1));
+    let fits = |n: usize| u32::try_from(n).expect("the plan refuses buffers of 2^32 elements");
+    [fits(x), fits(y), 1]
+}
+
+/// A kernel whose text has `fn element(i: u32) -> y_value`; the rest is made here.
+pub struct Map;
+
+impl Map {
+    /// `body` computes element `i` of the output; [`Map::launch`] binds that as `y`.
+    pub fn kernel(name: &'static str, body: &str) -> Kernel {
+        Kernel::new(name, body)
+    }
+
+    /// Binds `y` and launches over its elements, whole words at a time where they are packed.
+    pub fn launch(kernel: Kernel, y: Port, n_elems: usize, caps: &Capabilities) -> Launch {
+        let (shell, n_invocations) = if y.storage.is_packed() {
+            (include_str!("../wgsl/map_packed.wgsl"), n_elems.div_ceil(4))
+        } else {
+            (include_str!("../wgsl/map.wgsl"), n_elems)
+        };
+        kernel
+            .param("n_elems", n_elems)
+            .write("y", y)
+            .snippet(shell)
+            .launch(grid(n_invocations.div_ceil(WORKGROUP), caps))
+    }
+}
