@@ -5,6 +5,7 @@
 //! captured by name from the graph around it.
 
 mod infer;
+mod inline;
 mod patch;
 pub mod text;
 mod verify;

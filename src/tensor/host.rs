@@ -196,6 +196,11 @@ impl Tensor {
         }
     }
 
+    /// True for two tensors over the same memory.
+    pub fn shares_elements(&self, other: &Tensor) -> bool {
+        self.bytes().as_ptr() == other.bytes().as_ptr() && self.bytes().len() == other.bytes().len()
+    }
+
     /// The same elements under another shape.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use super::device::{Bound, Command, Device, Shader, Usage};
 use super::memory::{Gpu, GpuBuffer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
+use crate::kernel::Storage;
 use crate::plan::{Buffer, GpuValue, Output, Placed, Plan, Step, Weight};
 use crate::tensor::{DType, Tensor};
 
@@ -28,8 +29,28 @@ pub type LoadPiece<'a> = &'a dyn Fn(&Graph) -> Result<Box<dyn HostPiece>>;
 /// An input of a run.
 pub enum Feed<D: Device> {
     Host(Tensor),
-    /// Laid out as the backend stores the input's type.
-    Gpu(D::Buffer),
+    /// Laid out as the backend stores the type.
+    Gpu {
+        buffer: D::Buffer,
+        dtype: DType,
+        sizes: Vec<usize>,
+    },
+}
+
+impl<D: Device> Feed<D> {
+    pub fn sizes(&self) -> &[usize] {
+        match self {
+            Feed::Host(tensor) => tensor.sizes(),
+            Feed::Gpu { sizes, .. } => sizes,
+        }
+    }
+
+    pub fn dtype(&self) -> DType {
+        match self {
+            Feed::Host(tensor) => tensor.dtype(),
+            Feed::Gpu { dtype, .. } => *dtype,
+        }
+    }
 }
 
 /// Where the caller wants an output.
@@ -247,6 +268,36 @@ impl<D: Device> Executor<D> {
         Ok(made)
     }
 
+    /// Brings a feed to the host.
+    ///
+    /// # Errors
+    /// `DEVICE_LOST`, `OUT_OF_MEMORY`.
+    pub async fn fetch(&self, feed: &Feed<D>) -> Result<Tensor> {
+        let (buffer, dtype, sizes) = match feed {
+            Feed::Host(tensor) => return Ok(tensor.clone()),
+            Feed::Gpu {
+                buffer,
+                dtype,
+                sizes,
+            } => (buffer, *dtype, sizes),
+        };
+        let device = &self.gpu.device;
+        let storage = Storage::of(dtype, device.capabilities());
+        let unknown = || Error::dtype("", format!("no kernel computes with {dtype}"));
+        let storage = storage.ok_or_else(unknown)?;
+        let size_bytes = storage.size_bytes(sizes.iter().product());
+        let staging = self.gpu.buffer(size_bytes, Usage::Staging)?;
+        let copy = Command::Copy {
+            from: buffer,
+            to: &staging.buffer,
+            to_offset: 0,
+            size_bytes,
+        };
+        device.submit(&[copy], false);
+        let bytes = device.read_buffer(&staging.buffer, size_bytes).await?;
+        from_gpu(&bytes, storage, dtype, sizes)
+    }
+
     /// Runs a plan; `fetches` are names of its outputs.
     ///
     /// # Errors
@@ -319,7 +370,7 @@ impl<'a, D: Device> Run<'a, D> {
 
     fn upload(&mut self, value: &'a GpuValue) -> Result<()> {
         let to = &self.buffer(value.buffer).buffer;
-        if let Some(Feed::Gpu(from)) = self.feeds.get(&value.name) {
+        if let Some(Feed::Gpu { buffer: from, .. }) = self.feeds.get(&value.name) {
             self.commands.push(Command::Copy {
                 from,
                 to,
@@ -381,12 +432,13 @@ impl<'a, D: Device> Run<'a, D> {
 
     async fn piece(&mut self, piece_idx: usize) -> Result<()> {
         let graph = &self.loaded.plan.pieces[piece_idx].graph;
-        // A GPU feed that a piece reads comes to the host first.
         for &input in &graph.inputs {
-            let value = graph.value(input);
-            if matches!(self.feeds.get(&*value.name), Some(Feed::Gpu(_))) {
-                let why = "the model reads this input on the cpu: feed it from the host";
-                return Err(Error::new(ErrorKind::InvalidInput, &*value.name, why));
+            let name = &*graph.value(input).name;
+            if let Some(feed @ Feed::Gpu { .. }) = self.feeds.get(name)
+                && !self.host.contains_key(name)
+            {
+                let tensor = self.executor.fetch(feed).await?;
+                self.host.insert(name.to_owned(), tensor);
             }
         }
         self.collect().await?;
@@ -452,6 +504,12 @@ impl<'a, D: Device> Run<'a, D> {
                 (value.name.clone(), fetched)
             })
             .collect();
+        for (name, _) in fetches {
+            if let Some(feed @ Feed::Gpu { .. }) = self.feeds.get(*name) {
+                let tensor = self.executor.fetch(feed).await?;
+                self.host.insert((*name).to_owned(), tensor);
+            }
+        }
         let fetched = fetches.iter().map(|(name, _)| {
             if let Some(fetched) = on_gpu.remove(*name) {
                 return Ok(fetched);

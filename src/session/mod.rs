@@ -1,86 +1,39 @@
 //! A model made ready to run: prepared once, placed on a backend, checked at every run.
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+mod bind;
+mod deciding;
+mod gpu;
+mod options;
+mod reasons;
 
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+use crate::backend::webgpu::{
+    Feed, Gpu,
+    native::{AdapterChoice, NativeDevice},
+};
 use crate::backend::{cpu, wonnx};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Graph, Source, infer, specialize, verify};
+use crate::graph::{Graph, infer, verify};
 use crate::inspect::Port;
 use crate::model::onnx::{WriteOptions, write};
 use crate::passes;
-use crate::tensor::{Dim, Fact, Shape, Tensor};
+use crate::tensor::{DType, Shape, Tensor};
 
-/// A backend by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    Wonnx,
-    Cpu,
-}
+use bind::{bind_free_dimensions, fix_defaults};
+use reasons::Reasons;
 
-impl Provider {
-    pub fn name(self) -> &'static str {
-        match self {
-            Provider::Wonnx => "wonnx",
-            Provider::Cpu => "cpu",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Provider> {
-        [Provider::Wonnx, Provider::Cpu]
-            .into_iter()
-            .find(|provider| provider.name() == name)
-    }
-}
-
-/// What the host found of a WebGPU adapter.
-#[derive(Clone, Debug, Default)]
-pub struct Adapter {
-    pub present: bool,
-    /// A GPU that the CPU plays: SwiftShader, llvmpipe, or `isFallbackAdapter`.
-    pub software: bool,
-    /// Its name, or why there is none.
-    pub description: String,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// In order of preference; `None` lets the engine choose.
-    pub providers: Option<Vec<Provider>>,
-    /// Refuse a model that the named providers do not take, instead of falling back to `cpu`.
-    pub strict: bool,
-    pub adapter: Adapter,
-    /// Sizes for symbolic dimensions, by name.
-    pub free_dimensions: BTreeMap<String, i64>,
-}
-
-impl Options {
-    /// This provider and no other. Whether there is an adapter shows when the device is opened.
-    pub fn only(provider: Provider) -> Options {
-        Options {
-            providers: Some(vec![provider]),
-            strict: true,
-            adapter: Adapter {
-                present: true,
-                ..Adapter::default()
-            },
-            ..Options::default()
-        }
-    }
-}
-
-/// Where one node runs, and why there.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Placement {
-    pub node: String,
-    pub op: String,
-    pub provider: Provider,
-    pub reason: String,
-}
+pub use crate::plan::{Placement, Provider};
+pub use gpu::{GpuSession, NodeTime};
+pub use options::{Adapter, Options};
 
 /// How to run inputs of one shape.
 pub enum Plan {
     Cpu,
+    /// By a [`GpuSession`].
+    Webgpu,
     /// The graph as wonnx takes it: static shapes, constants in place.
     Wonnx {
         model: Vec<u8>,
@@ -93,6 +46,7 @@ pub struct Session {
     candidates: Vec<Provider>,
     /// Why a provider that the caller may expect is not among the candidates.
     passed_over: Option<String>,
+    strict: bool,
     /// The prepared graph, kept while plans for further shapes may be asked for.
     graph: Option<Graph>,
     /// The graph on `cpu`, or why it is not there; made when a plan comes to it.
@@ -119,12 +73,13 @@ impl Session {
         let inputs = ports(&graph, &graph.inputs);
         passes::prepare(&mut graph, &cpu::evaluate)?;
         let outputs = ports(&graph, &graph.outputs);
-        let (candidates, passed_over) = candidates(options);
+        let (candidates, passed_over) = options::candidates(options);
         let mut session = Session {
             inputs,
             outputs,
             candidates,
             passed_over,
+            strict: options.strict,
             graph: Some(graph),
             cpu: OnceCell::new(),
             planned: RefCell::default(),
@@ -160,6 +115,11 @@ impl Session {
         loaded.as_ref().map_err(Error::clone)
     }
 
+    /// The prepared graph.
+    fn graph(&self) -> Result<&Graph> {
+        self.graph.as_ref().ok_or_else(graph_is_gone)
+    }
+
     pub fn inputs(&self) -> &[Port] {
         &self.inputs
     }
@@ -187,6 +147,7 @@ impl Session {
         let mut refusal = None;
         for provider in &self.candidates {
             match provider {
+                Provider::Webgpu => return Ok(Plan::Webgpu),
                 Provider::Wonnx => {
                     if let Some(plan) = self.plan_wonnx(sizes, &mut reasons)? {
                         return Ok(plan);
@@ -215,16 +176,9 @@ impl Session {
     }
 
     fn plan_wonnx(&self, sizes: &Sizes, reasons: &mut Reasons) -> Result<Option<Plan>> {
-        let graph = self.graph.as_ref().ok_or_else(graph_is_gone)?;
+        let graph = self.graph()?;
         let mut graph = graph.clone();
-        let symbols = self.symbols(sizes)?;
-        specialize(&mut graph, &|name| symbols.get(name).copied());
-        for &input in &graph.inputs.clone() {
-            let value = graph.value_mut(input);
-            if let Some(sizes) = sizes.get(&*value.name) {
-                value.fact.shape = Some(Shape::known(sizes));
-            }
-        }
+        bind::bind_sizes(&mut graph, &self.inputs, sizes)?;
         passes::prepare(&mut graph, &cpu::evaluate)?;
         passes::lower_for_wonnx(&mut graph, &cpu::evaluate)?;
         for (id, node) in graph.nodes() {
@@ -251,98 +205,62 @@ impl Session {
         Ok(Some(Plan::Wonnx { model }))
     }
 
-    /// The sizes that inputs give to the symbols in their declared shapes.
-    fn symbols(&self, sizes: &Sizes) -> Result<HashMap<String, i64>> {
-        let mut symbols: HashMap<String, (i64, &str)> = HashMap::new();
-        for port in &self.inputs {
-            let (Some(shape), Some(sizes)) = (&port.fact.shape, sizes.get(&port.name)) else {
-                continue;
-            };
-            let fits = shape.rank() == sizes.len();
-            let wrong = || {
-                Error::shape(
-                    &port.name,
-                    format!("expected {shape}, got {}", Shape::known(sizes)),
-                )
-            };
-            if !fits {
-                return Err(wrong());
-            }
-            for (dim, &size) in shape.iter().zip(sizes) {
-                let size = i64::try_from(size).map_err(|_| wrong())?;
-                match dim {
-                    Dim::Size(expected) if *expected != size => return Err(wrong()),
-                    Dim::Symbol(name) => {
-                        let known = symbols
-                            .entry(name.to_string())
-                            .or_insert((size, &port.name));
-                        if known.0 != size {
-                            let why = format!(
-                                "dimension {name} is {size} here and {} in input {}",
-                                known.0, known.1
-                            );
-                            return Err(Error::shape(&port.name, why));
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(symbols
-            .into_iter()
-            .map(|(name, (size, _))| (name, size))
-            .collect())
-    }
-
-    /// Checks names, types and shapes of what a caller feeds, and gives the tensors in the shapes
-    /// that the model declares: one element stands for a scalar.
+    /// Checks names, types and shapes of what a caller feeds, and gives the sizes that the model
+    /// declares: one element stands for a scalar.
     ///
     /// # Errors
     /// `INVALID_INPUT`, `DTYPE_MISMATCH` or `SHAPE_MISMATCH` naming the input, what was expected
     /// and what was given.
-    pub fn check_feeds(&self, feeds: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
-        let mut checked = Vec::with_capacity(feeds.len());
-        for (name, tensor) in feeds {
+    pub fn check<'a>(
+        &self,
+        feeds: impl Iterator<Item = (&'a str, DType, &'a [usize])>,
+    ) -> Result<Sizes> {
+        let invalid = |name: &str, why: String| Error::new(ErrorKind::InvalidInput, name, why);
+        let mut checked = Sizes::new();
+        for (name, dtype, sizes) in feeds {
             let Some(port) = self.inputs.iter().find(|port| port.name == name) else {
                 let known: Vec<&str> = self.inputs.iter().map(|port| port.name.as_str()).collect();
                 let why = format!("the model has no such input; it has {}", known.join(", "));
-                return Err(Error::new(ErrorKind::InvalidInput, name, why));
+                return Err(invalid(name, why));
             };
             if let Some(expected) = port.fact.dtype
-                && expected != tensor.dtype()
+                && expected != dtype
             {
-                let (expected, given) = (expected.long_name(), tensor.dtype().long_name());
+                let (expected, given) = (expected.long_name(), dtype.long_name());
                 return Err(Error::dtype(
                     name,
                     format!("expected {expected}, got {given}"),
                 ));
             }
-            let is_scalar = port
-                .fact
-                .shape
-                .as_ref()
-                .is_some_and(|shape| shape.rank() == 0);
-            let tensor = if is_scalar && tensor.len() == 1 {
-                tensor.reshaped(&[])?
-            } else {
-                tensor
-            };
-            checked.push((name, tensor));
+            let declared = port.fact.shape.as_ref();
+            let is_scalar = declared.is_some_and(|shape| shape.rank() == 0);
+            let is_one = sizes.iter().all(|&size| size == 1);
+            let sizes = if is_scalar && is_one { &[] } else { sizes };
+            checked.insert(name.to_owned(), sizes.to_vec());
         }
         for port in &self.inputs {
-            if !checked.iter().any(|(name, _)| *name == port.name) {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    &port.name,
-                    "the input is missing",
-                ));
+            if !checked.contains_key(&port.name) {
+                return Err(invalid(&port.name, "the input is missing".into()));
             }
         }
-        let sizes = checked
-            .iter()
-            .map(|(name, tensor)| (name.clone(), tensor.sizes().to_vec()));
-        self.symbols(&sizes.collect())?;
+        bind::symbols(&self.inputs, &checked)?;
         Ok(checked)
+    }
+
+    /// [`Session::check`] for tensors of the host, which come back in the sizes it gives.
+    ///
+    /// # Errors
+    /// As [`Session::check`].
+    pub fn check_feeds(&self, feeds: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
+        let ports = feeds
+            .iter()
+            .map(|(name, x)| (name.as_str(), x.dtype(), x.sizes()));
+        let sizes = self.check(ports)?;
+        let checked = feeds.into_iter().map(|(name, tensor)| {
+            let tensor = tensor.reshaped(&sizes[&name])?;
+            Ok((name, tensor))
+        });
+        checked.collect()
     }
 
     /// Runs on the CPU what [`Session::plan`] placed there; outputs in the order of `fetches`.
@@ -362,13 +280,26 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::check_feeds`] and [`Session::plan`]; then what the backend finds.
-    #[cfg(feature = "wonnx")]
+    #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
     pub async fn run_once(&self, feeds: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
         let feeds = self.check_feeds(feeds)?;
         let sizes = feeds
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.sizes().to_vec()));
         match self.plan(&sizes.collect())? {
+            Plan::Webgpu => {
+                let device = NativeDevice::open(&AdapterChoice::from_env()).await?;
+                let session = GpuSession::new(self, Gpu::new(device))?;
+                let feeds = feeds.into_iter().map(|(name, x)| (name, Feed::Host(x)));
+                let names: Vec<&str> = self.outputs.iter().map(|port| &*port.name).collect();
+                let outputs = session.run_on_host(feeds.collect(), &names).await?;
+                *self.placement.borrow_mut() = session.placement();
+                let names = names.into_iter().map(str::to_owned);
+                Ok(names.zip(outputs).collect())
+            }
+            #[cfg(not(feature = "wonnx"))]
+            Plan::Wonnx { .. } => Err(Error::unsupported("wonnx", "this build is without it")),
+            #[cfg(feature = "wonnx")]
             Plan::Wonnx { model } => {
                 let session = wonnx::WonnxSession::create(&model).await?;
                 session.run(feeds).await
@@ -407,51 +338,6 @@ fn graph_is_gone() -> Error {
     Error::internal("session", why)
 }
 
-/// Why wonnx does not take a graph.
-#[derive(Default)]
-struct Reasons {
-    /// label, operator, reason; an empty label speaks of the whole graph.
-    refused: Vec<(String, String, String)>,
-}
-
-impl Reasons {
-    fn first_error(&self) -> Option<Error> {
-        let (label, _, why) = self.refused.first()?;
-        Some(Error::unsupported(label, why.clone()))
-    }
-
-    /// One row for each node of the graph as it runs.
-    fn rows(&self, graph: &Graph, provider: Provider, why: Option<&str>) -> Vec<Placement> {
-        let order = graph.order().unwrap_or_default();
-        let whole = match self.refused.first() {
-            Some((label, _, why)) if !label.is_empty() => {
-                format!("wonnx takes whole graphs, and not this one: {label}: {why}")
-            }
-            Some((_, _, why)) => why.clone(),
-            None => why.unwrap_or("asked for").to_owned(),
-        };
-        let rows = order.into_iter().map(|id| {
-            let node = graph.node(id);
-            let label = node.label();
-            let own = self
-                .refused
-                .iter()
-                .find(|(refused, _, _)| *refused == label);
-            Placement {
-                node: if node.name.is_empty() {
-                    label
-                } else {
-                    node.name.to_string()
-                },
-                op: node.op.to_string(),
-                provider,
-                reason: own.map_or_else(|| whole.clone(), |(_, _, why)| why.clone()),
-            }
-        });
-        rows.collect()
-    }
-}
-
 /// # Errors
 /// `MODEL_UNSUPPORTED` naming the first node that the backend does not take.
 fn refuse(
@@ -466,32 +352,6 @@ fn refuse(
     Ok(())
 }
 
-/// The providers to try, and why one that the caller may expect is not among them.
-fn candidates(options: &Options) -> (Vec<Provider>, Option<String>) {
-    let adapter = &options.adapter;
-    let absent = || format!("no WebGPU adapter: {}", adapter.description);
-    let Some(named) = &options.providers else {
-        if !adapter.present {
-            return (vec![Provider::Cpu], Some(absent()));
-        }
-        if adapter.software {
-            let why = format!("the WebGPU adapter is software: {}", adapter.description);
-            return (vec![Provider::Cpu], Some(why));
-        }
-        return (vec![Provider::Wonnx, Provider::Cpu], None);
-    };
-    let mut candidates = named.clone();
-    if !options.strict && !candidates.contains(&Provider::Cpu) {
-        candidates.push(Provider::Cpu);
-    }
-    let mut passed_over = None;
-    if !adapter.present && candidates.contains(&Provider::Wonnx) {
-        candidates.retain(|&provider| provider != Provider::Wonnx);
-        passed_over = Some(absent());
-    }
-    (candidates, passed_over)
-}
-
 fn ports(graph: &Graph, values: &[crate::graph::ValueId]) -> Vec<Port> {
     let port = |&value| {
         let value = graph.value(value);
@@ -501,55 +361,4 @@ fn ports(graph: &Graph, values: &[crate::graph::ValueId]) -> Vec<Port> {
         }
     };
     values.iter().map(port).collect()
-}
-
-/// Makes constants of inputs that have an initializer: callers see and feed the others.
-fn fix_defaults(graph: &mut Graph) {
-    let inputs = std::mem::take(&mut graph.inputs);
-    for id in inputs {
-        let value = graph.value_mut(id);
-        match &mut value.source {
-            Source::Input { default } if default.is_some() => {
-                let tensor = default.take().expect("the guard has seen it");
-                value.fact = Fact::of(&tensor);
-                value.source = Source::Constant(tensor);
-            }
-            _ => graph.inputs.push(id),
-        }
-    }
-}
-
-/// Puts the caller's sizes in place of symbolic dimensions.
-fn bind_free_dimensions(graph: &mut Graph, sizes: &BTreeMap<String, i64>) -> Result<()> {
-    if sizes.is_empty() {
-        return Ok(());
-    }
-    let mut known: Vec<String> = Vec::new();
-    for &input in &graph.inputs {
-        for dim in graph
-            .value(input)
-            .fact
-            .shape
-            .iter()
-            .flat_map(|shape| shape.iter())
-        {
-            if let Dim::Symbol(name) = dim {
-                known.push(name.to_string());
-            }
-        }
-    }
-    for (name, &size) in sizes {
-        let wrong = |why: String| Err(Error::new(ErrorKind::InvalidInput, name, why));
-        if !known.contains(name) {
-            let known = known.join(", ");
-            return wrong(format!(
-                "no input has a dimension of this name; there are: {known}"
-            ));
-        }
-        if size < 0 {
-            return wrong(format!("{size} is no size"));
-        }
-    }
-    specialize(graph, &|name| sizes.get(name).copied());
-    Ok(())
 }
