@@ -14,6 +14,7 @@ mod cast;
 mod check;
 mod concat;
 mod conv;
+mod conv_kernels;
 mod conv_transpose;
 mod det;
 mod einsum;
