@@ -30,6 +30,7 @@ mod matmul;
 mod norm;
 mod norm_plain;
 mod pool;
+mod product;
 mod qlinear;
 mod quantize;
 mod random;
