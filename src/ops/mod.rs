@@ -3,6 +3,7 @@
 //! One family per file, its shaders beside it, and one line in [`OPS`]. A rule sees facts only,
 //! never a graph: it is the one home of what an operator accepts.
 
+mod activation;
 mod attention;
 mod attention_fused;
 mod attrs;
