@@ -10,8 +10,9 @@ use super::{Session, Sizes};
 use crate::backend::cpu;
 use crate::backend::webgpu::{Device, Executor, Feed, Fetched, Gpu, HostPiece, Loaded, Location};
 use crate::error::Result;
-use crate::graph::{Graph, Source};
+use crate::graph::{Graph, NodeId, Source, ValueId};
 use crate::inspect::Port;
+use crate::kernel::Capabilities;
 use crate::passes;
 use crate::plan::{MakePlan, Memory, Placement, Plan, lower, plan};
 use crate::tensor::{Fact, Tensor};
@@ -207,12 +208,11 @@ impl<D: Device> GpuSession<D> {
             input.source = Source::Constant(tensor.clone());
         }
         passes::prepare(&mut graph, &cpu::evaluate)?;
+        passes::fuse(&mut graph, &cpu::evaluate)?;
         let caps = self.gpu().device.capabilities();
-        let refused = |graph: &Graph, id| lower(graph, id, caps).is_err();
-        if passes::expand(&mut graph, &refused)? {
+        if passes::expand(&mut graph, &|graph, id| wants_expansion(graph, id, caps))? {
             passes::prepare(&mut graph, &cpu::evaluate)?;
         }
-        passes::fuse(&mut graph, &cpu::evaluate)?;
         Ok(graph)
     }
 
@@ -263,6 +263,25 @@ impl<D: Device> GpuSession<D> {
     pub fn timings(&self) -> Vec<NodeTime> {
         self.timings.borrow().clone()
     }
+}
+
+/// True for a node that has no kernel where its formula has them, or that nothing takes whole.
+fn wants_expansion(graph: &Graph, id: NodeId, caps: &Capabilities) -> bool {
+    let has_kernel = |graph: &Graph, id| lower(graph, id, caps).is_ok();
+    if has_kernel(graph, id) {
+        return false;
+    }
+    let outputs: Vec<ValueId> = graph.node(id).outputs.iter().copied().flatten().collect();
+    let formula = graph.subgraph(&[id], &outputs).and_then(|mut formula| {
+        passes::expand(&mut formula, &|graph, id| !has_kernel(graph, id))?;
+        passes::prepare(&mut formula, &cpu::evaluate)?;
+        Ok(formula)
+    });
+    let all_have = formula.is_ok_and(|formula| {
+        let mut nodes = formula.nodes();
+        nodes.all(|(id, _)| has_kernel(&formula, id))
+    });
+    all_have || cpu::refusal(graph, id).is_some()
 }
 
 struct CpuPiece {
