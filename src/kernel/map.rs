@@ -3,7 +3,7 @@
 use super::{Capabilities, Kernel, Launch, Port};
 
 /// Invocations of a workgroup where they do not work together.
-const WORKGROUP: usize = 64;
+pub(super) const WORKGROUP: usize = 64;
 
 /// A grid of `n_groups` workgroups for shaders that number them `group.y * groups.x + group.x`.
 pub fn grid(n_groups: usize, caps: &Capabilities) -> [u32; 3] {
