@@ -9,7 +9,7 @@ use super::deciding::deciding_inputs;
 use super::{Session, Sizes};
 use crate::backend::cpu;
 use crate::backend::webgpu::{Device, Executor, Feed, Fetched, Gpu, HostPiece, Loaded, Location};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Source, ValueId};
 use crate::inspect::Port;
 use crate::kernel::Capabilities;
@@ -20,14 +20,19 @@ use crate::tensor::{Fact, Tensor};
 /// Plans for other shapes that stay compiled.
 const MAX_PLANS: usize = 8;
 
+/// Constants up to this size stay on the host too: they are shapes and axes, which rules ask for.
+const MAX_HOST_BYTES: usize = 4096;
+
 /// The plans of one model on one device.
 pub struct GpuSession<D: Device> {
     executor: Executor<D>,
-    /// Prepared for any shape.
-    graph: Graph,
+    /// Prepared for any shape; `None` once the only plan there can be is made.
+    graph: RefCell<Option<Graph>>,
     inputs: Vec<Port>,
     /// Inputs whose elements are part of a plan's key.
     deciding: Vec<String>,
+    /// The key of the only plan, where nothing is left open.
+    only: Option<Key>,
     strict: bool,
     /// The latest at the end.
     plans: RefCell<Vec<(Key, Rc<Loaded<D>>)>>,
@@ -49,19 +54,27 @@ pub struct NodeTime {
 }
 
 impl<D: Device> GpuSession<D> {
-    /// Makes the graph of a session ready for plans on this device.
+    /// Makes the graph of a session ready for plans on this device. The session gives its graph
+    /// away: weights are to lie in one place only.
     ///
     /// # Errors
     /// What the passes find, which for a prepared graph is nothing new.
     pub fn new(session: &Session, gpu: Rc<Gpu<D>>) -> Result<GpuSession<D>> {
-        let mut graph = session.graph()?.clone();
+        let mut graph = session.give_graph()?;
         passes::fuse(&mut graph, &cpu::evaluate)?;
+        let deciding = deciding_inputs(&graph);
+        let fixed = session.inputs.iter().map(|port| {
+            let sizes = port.fact.sizes()?;
+            Some((port.name.clone(), sizes, None))
+        });
+        let only = fixed.collect::<Option<Vec<_>>>().map(Key);
         Ok(GpuSession {
             executor: Executor::new(gpu),
-            deciding: deciding_inputs(&graph),
+            only: only.filter(|_| deciding.is_empty()),
+            deciding,
             inputs: session.inputs.clone(),
             strict: session.strict,
-            graph,
+            graph: RefCell::new(Some(graph)),
             plans: RefCell::default(),
             timings: RefCell::default(),
             n_planned: Cell::new(0),
@@ -78,17 +91,10 @@ impl<D: Device> GpuSession<D> {
     /// # Errors
     /// As [`GpuSession::run`].
     pub async fn compile(&self) -> Result<bool> {
-        if !self.deciding.is_empty() {
-            return Ok(false);
-        }
-        let fixed = self.inputs.iter().map(|port| {
-            let sizes = port.fact.sizes()?;
-            Some((port.name.clone(), sizes, None))
-        });
-        let Some(key) = fixed.collect::<Option<Vec<_>>>() else {
+        let Some(key) = &self.only else {
             return Ok(false);
         };
-        self.loaded(Key(key)).await?;
+        self.loaded(key.clone()).await?;
         Ok(true)
     }
 
@@ -179,7 +185,9 @@ impl<D: Device> GpuSession<D> {
             Some(loaded) => loaded,
             None => {
                 let plan = self.plan(&key)?;
-                Rc::new(self.executor.load(plan, &load_piece).await?)
+                let loaded = self.executor.load(plan, &load_piece).await?;
+                self.let_go();
+                Rc::new(loaded)
             }
         };
         let mut plans = self.plans.borrow_mut();
@@ -190,9 +198,25 @@ impl<D: Device> GpuSession<D> {
         Ok(loaded)
     }
 
+    /// Gives back the memory of what the GPU has now.
+    fn let_go(&self) {
+        let mut graph = self.graph.borrow_mut();
+        if self.only.is_some() {
+            *graph = None;
+        }
+        let Some(graph) = &mut *graph else { return };
+        graph.forget(&|name, tensor| {
+            tensor.bytes().len() > MAX_HOST_BYTES && self.executor.holds(name)
+        });
+        if self.n_planned.get() == 1 {
+            graph.detach();
+        }
+    }
+
     /// The graph with everything known put in, as it will run.
     fn concrete(&self, key: &Key) -> Result<Graph> {
-        let mut graph = self.graph.clone();
+        let gone = || Error::internal("session", "its only plan is made, and another asked for");
+        let mut graph = self.graph.borrow().clone().ok_or_else(gone)?;
         let sizes = key
             .0
             .iter()
@@ -219,9 +243,11 @@ impl<D: Device> GpuSession<D> {
     fn plan(&self, key: &Key) -> Result<Plan> {
         self.n_planned.set(self.n_planned.get() + 1);
         let graph = self.concrete(key)?;
+        let general = self.graph.borrow();
         let is_shared = |name: &str, tensor: &Tensor| {
-            let general = self.graph.find(name).and_then(|id| self.graph.constant(id));
-            general.is_some_and(|general| general.shares_elements(tensor))
+            let general = general.as_ref().filter(|_| self.only.is_none());
+            let constant = general.and_then(|graph| graph.weight(graph.find(name)?));
+            constant.is_some_and(|constant| constant.shares_elements(tensor))
         };
         plan(&MakePlan {
             graph: &graph,

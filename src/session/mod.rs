@@ -48,7 +48,7 @@ pub struct Session {
     passed_over: Option<String>,
     strict: bool,
     /// The prepared graph, kept while plans for further shapes may be asked for.
-    graph: Option<Graph>,
+    graph: RefCell<Option<Graph>>,
     /// The graph on `cpu`, or why it is not there; made when a plan comes to it.
     cpu: OnceCell<Result<cpu::CpuModel>>,
     /// What was planned last for wonnx and not yet asked for.
@@ -74,13 +74,13 @@ impl Session {
         passes::prepare(&mut graph, &cpu::evaluate)?;
         let outputs = ports(&graph, &graph.outputs);
         let (candidates, passed_over) = options::candidates(options);
-        let mut session = Session {
+        let session = Session {
             inputs,
             outputs,
             candidates,
             passed_over,
             strict: options.strict,
-            graph: Some(graph),
+            graph: RefCell::new(Some(graph)),
             cpu: OnceCell::new(),
             planned: RefCell::default(),
             placement: RefCell::default(),
@@ -91,12 +91,12 @@ impl Session {
             let names = session.inputs.iter().map(|port| port.name.clone());
             let sizes: Sizes = names.zip(sizes).collect();
             let plan = session.plan(&sizes)?;
-            session.planned = RefCell::new(Some((sizes, plan)));
+            session.planned.replace(Some((sizes, plan)));
         } else if session.candidates == [Provider::Cpu] {
             session.plan(&HashMap::new())?;
         }
         if session.candidates == [Provider::Cpu] {
-            session.graph = None;
+            session.graph.take();
         }
         Ok(session)
     }
@@ -104,7 +104,7 @@ impl Session {
     /// The graph on `cpu`, loaded at the first call.
     fn on_cpu(&self) -> Result<&cpu::CpuModel> {
         let loaded = self.cpu.get_or_init(|| {
-            let mut graph = self.graph.clone().ok_or_else(graph_is_gone)?;
+            let mut graph = self.graph()?;
             let refused = |graph: &Graph, id| cpu::refusal(graph, id).is_some();
             if passes::expand(&mut graph, &refused)? {
                 passes::prepare(&mut graph, &cpu::evaluate)?;
@@ -116,8 +116,13 @@ impl Session {
     }
 
     /// The prepared graph.
-    fn graph(&self) -> Result<&Graph> {
-        self.graph.as_ref().ok_or_else(graph_is_gone)
+    fn graph(&self) -> Result<Graph> {
+        self.graph.borrow().clone().ok_or_else(graph_is_gone)
+    }
+
+    /// The prepared graph; no other plan is made after that.
+    fn give_graph(&self) -> Result<Graph> {
+        self.graph.take().ok_or_else(graph_is_gone)
     }
 
     pub fn inputs(&self) -> &[Port] {
@@ -156,7 +161,7 @@ impl Session {
                 Provider::Cpu => match self.on_cpu() {
                     Err(error) => refusal = Some(error),
                     Ok(_) => {
-                        if let Some(graph) = &self.graph {
+                        if let Some(graph) = &*self.graph.borrow() {
                             let why = self.passed_over.as_deref();
                             *self.placement.borrow_mut() = reasons.rows(graph, Provider::Cpu, why);
                         }
@@ -176,8 +181,7 @@ impl Session {
     }
 
     fn plan_wonnx(&self, sizes: &Sizes, reasons: &mut Reasons) -> Result<Option<Plan>> {
-        let graph = self.graph()?;
-        let mut graph = graph.clone();
+        let mut graph = self.graph()?;
         bind::bind_sizes(&mut graph, &self.inputs, sizes)?;
         passes::prepare(&mut graph, &cpu::evaluate)?;
         passes::lower_for_wonnx(&mut graph, &cpu::evaluate)?;
