@@ -21,6 +21,8 @@ use suite::Case;
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Outcome {
     Pass,
+    /// Right, with a part on the CPU.
+    Part(String),
     Unsupported(String),
     Wrong(String),
     Crashed(String),
@@ -30,6 +32,7 @@ impl Outcome {
     fn name(&self) -> &'static str {
         match self {
             Outcome::Pass => "pass",
+            Outcome::Part(_) => "part",
             Outcome::Unsupported(_) => "unsupported",
             Outcome::Wrong(_) => "wrong",
             Outcome::Crashed(_) => "crashed",
@@ -39,28 +42,43 @@ impl Outcome {
     fn why(&self) -> &str {
         match self {
             Outcome::Pass => "",
-            Outcome::Unsupported(why) | Outcome::Wrong(why) | Outcome::Crashed(why) => why,
+            Outcome::Part(why)
+            | Outcome::Unsupported(why)
+            | Outcome::Wrong(why)
+            | Outcome::Crashed(why) => why,
         }
     }
 }
 
-const PROVIDERS: [Provider; 2] = [Provider::Cpu, Provider::Wonnx];
+const PROVIDERS: [Provider; 3] = [Provider::Cpu, Provider::Wonnx, Provider::Webgpu];
 
 fn outcome(case: &Case, provider: Provider) -> Outcome {
     match std::panic::catch_unwind(|| outputs(case, provider)) {
         Err(_) => Outcome::Crashed("panic".into()),
         Ok(Err(error)) => refused(error),
-        Ok(Ok(outputs)) => judge(case, &outputs),
+        Ok(Ok((outputs, on_cpu))) => match judge(case, &outputs) {
+            Outcome::Pass if !on_cpu.is_empty() => Outcome::Part(on_cpu),
+            outcome => outcome,
+        },
     }
 }
 
-fn outputs(case: &Case, provider: Provider) -> Result<Vec<Tensor>, Error> {
+/// The outputs, and which part of the model the CPU computed for the GPU, and why.
+fn outputs(case: &Case, provider: Provider) -> Result<(Vec<Tensor>, String), Error> {
     let model = read(case.model.clone(), &MapExternal::default())?;
     let tensors = case.inputs.iter().map(suite::tensor);
     let Some(tensors) = tensors.collect::<Option<Vec<Tensor>>>() else {
         return Err(Error::unsupported("", "an input is no tensor"));
     };
-    native::run(model.graph, tensors, provider)
+    if provider != Provider::Webgpu {
+        return Ok((native::run(model.graph, tensors, provider)?, String::new()));
+    }
+    let (outputs, placement) = native::run_on_webgpu(model.graph, tensors, false)?;
+    let on_cpu = placement.iter().filter(|row| row.provider == Provider::Cpu);
+    let on_cpu: Vec<String> = on_cpu
+        .map(|row| format!("{}: {}", row.op, row.reason))
+        .collect();
+    Ok((outputs, on_cpu.join("; ")))
 }
 
 fn refused(error: Error) -> Outcome {
@@ -105,10 +123,14 @@ fn no_pass_is_lost_and_nothing_is_wrong() {
     let (mut bad, mut report) = (Vec::new(), String::new());
     for (column, provider) in PROVIDERS.into_iter().enumerate() {
         let before = |case: &Case| kept.get(&case.name).and_then(|row| row.get(column));
-        if provider == Provider::Wonnx
+        if provider != Provider::Cpu
             && let Some(why) = native::no_adapter()
         {
-            native::say_skipped(&format!("{} cases on wonnx: {why}", cases.len()));
+            native::say_skipped(&format!(
+                "{} cases on {}: {why}",
+                cases.len(),
+                provider.name()
+            ));
             for (row, case) in rows.iter_mut().zip(&cases) {
                 row.push(before(case).map_or("unsupported", String::as_str));
             }
@@ -122,8 +144,11 @@ fn no_pass_is_lost_and_nothing_is_wrong() {
             *counts.entry(name).or_default() += 1;
             let provider = provider.name();
             writeln!(report, "{}\t{provider}\t{name}\t{why}", case.name).expect("strings grow");
-            let lost =
-                outcome != Outcome::Pass && before(case).is_some_and(|before| before == "pass");
+            let lost = match before(case).map(String::as_str) {
+                Some("pass") => outcome != Outcome::Pass,
+                Some("part") => !matches!(outcome, Outcome::Pass | Outcome::Part(_)),
+                _ => false,
+            };
             if lost || matches!(outcome, Outcome::Wrong(_) | Outcome::Crashed(_)) {
                 bad.push(format!("{} on {provider}: {name}: {why}", case.name));
             }
@@ -134,7 +159,7 @@ fn no_pass_is_lost_and_nothing_is_wrong() {
         std::fs::write(path, report).expect("the report's folder exists");
     }
     if std::env::var_os("SENTINEL_UPDATE").is_some() {
-        let head = String::from("case\tcpu\twonnx\n");
+        let head = String::from("case\tcpu\twonnx\twebgpu\n");
         let table = rows
             .iter()
             .fold(head, |table, row| table + &row.join("\t") + "\n");

@@ -1,6 +1,9 @@
 //! Models on a backend of this machine.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::Write;
+use std::rc::Rc;
 
 use sentinel_inference::backend::webgpu::native::{AdapterChoice, NativeDevice};
 use sentinel_inference::backend::webgpu::{Feed, Gpu};
@@ -36,15 +39,27 @@ pub fn run_on_webgpu(
     let feeds = session.check_feeds(names.zip(inputs).collect())?;
     let feeds = feeds.into_iter().map(|(name, x)| (name, Feed::Host(x)));
     let fetches: Vec<&str> = session.outputs().iter().map(|port| &*port.name).collect();
-    pollster::block_on(async {
-        let mut device = NativeDevice::open(&AdapterChoice::from_env()).await?;
-        if as_hardware {
-            device.choose_as_hardware();
-        }
-        let gpu = GpuSession::new(&session, Gpu::new(device))?;
-        let outputs = gpu.run_on_host(feeds.collect(), &fetches).await?;
-        Ok((outputs, gpu.placement()))
-    })
+    let gpu = GpuSession::new(&session, device(as_hardware)?)?;
+    let outputs = pollster::block_on(gpu.run_on_host(feeds.collect(), &fetches))?;
+    Ok((outputs, gpu.placement()))
+}
+
+thread_local! {
+    static DEVICES: RefCell<HashMap<bool, Rc<Gpu<NativeDevice>>>> = RefCell::default();
+}
+
+/// A device that the runs of this thread share.
+fn device(as_hardware: bool) -> Result<Rc<Gpu<NativeDevice>>> {
+    if let Some(gpu) = DEVICES.with_borrow(|devices| devices.get(&as_hardware).cloned()) {
+        return Ok(gpu);
+    }
+    let mut device = pollster::block_on(NativeDevice::open(&AdapterChoice::from_env()))?;
+    if as_hardware {
+        device.choose_as_hardware();
+    }
+    let gpu = Gpu::new(device);
+    DEVICES.with_borrow_mut(|devices| devices.insert(as_hardware, gpu.clone()));
+    Ok(gpu)
 }
 
 /// Says what is not tested. Straight to the terminal: what passes is otherwise kept silent.
