@@ -12,6 +12,8 @@ mod binary;
 mod boxes;
 mod cast;
 mod check;
+mod classify;
+mod clip;
 mod concat;
 mod conv;
 mod conv_transpose;
@@ -22,6 +24,7 @@ mod expand;
 mod gather;
 mod gemm;
 mod generate;
+mod identity;
 mod image;
 mod layout;
 mod loss;
@@ -177,6 +180,8 @@ pub const OPS: &[&[OpDef]] = &[
     binary::DEFS,
     boxes::DEFS,
     cast::DEFS,
+    classify::DEFS,
+    clip::DEFS,
     concat::DEFS,
     conv::DEFS,
     conv_transpose::DEFS,
@@ -187,6 +192,7 @@ pub const OPS: &[&[OpDef]] = &[
     gather::DEFS,
     gemm::DEFS,
     generate::DEFS,
+    identity::DEFS,
     image::DEFS,
     layout::DEFS,
     loss::DEFS,
