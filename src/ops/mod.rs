@@ -12,6 +12,8 @@ mod binary;
 mod boxes;
 mod cast;
 mod check;
+mod classify;
+mod clip;
 mod concat;
 mod conv;
 mod conv_kernels;
@@ -23,6 +25,7 @@ mod expand;
 mod gather;
 mod gemm;
 mod generate;
+mod identity;
 mod image;
 mod layout;
 mod loss;
@@ -179,6 +182,8 @@ pub const OPS: &[&[OpDef]] = &[
     binary::DEFS,
     boxes::DEFS,
     cast::DEFS,
+    classify::DEFS,
+    clip::DEFS,
     concat::DEFS,
     conv::DEFS,
     conv_transpose::DEFS,
@@ -189,6 +194,7 @@ pub const OPS: &[&[OpDef]] = &[
     gather::DEFS,
     gemm::DEFS,
     generate::DEFS,
+    identity::DEFS,
     image::DEFS,
     layout::DEFS,
     loss::DEFS,
