@@ -31,14 +31,17 @@ enum Command {
         /// Where the outputs go, as .npz by name.
         #[arg(long)]
         output: PathBuf,
-        /// cpu or wonnx.
+        /// cpu, webgpu or wonnx. What webgpu has no kernel for runs on the cpu.
         #[arg(long, default_value = "cpu", value_parser = provider)]
         provider: Provider,
+        /// Refuse a model that the provider does not take whole.
+        #[arg(long)]
+        strict: bool,
     },
 }
 
 fn provider(name: &str) -> Result<Provider, String> {
-    Provider::from_name(name).ok_or_else(|| "expected cpu or wonnx".to_owned())
+    Provider::from_name(name).ok_or_else(|| "expected cpu, webgpu or wonnx".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -52,7 +55,8 @@ fn main() -> ExitCode {
             inputs,
             output,
             provider,
-        } => run::run(&model, &inputs, &output, provider),
+            strict,
+        } => run::run(&model, &inputs, &output, provider, strict),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
