@@ -3,6 +3,7 @@
 //! One family per file, its shaders beside it, and one line in [`OPS`]. A rule sees facts only,
 //! never a graph: it is the one home of what an operator accepts.
 
+mod activation;
 mod attention;
 mod attention_fused;
 mod attrs;
@@ -11,6 +12,8 @@ mod binary;
 mod boxes;
 mod cast;
 mod check;
+mod classify;
+mod clip;
 mod concat;
 mod conv;
 mod conv_kernels;
@@ -22,6 +25,7 @@ mod expand;
 mod gather;
 mod gemm;
 mod generate;
+mod identity;
 mod image;
 mod layout;
 mod loss;
@@ -177,6 +181,8 @@ pub const OPS: &[&[OpDef]] = &[
     binary::DEFS,
     boxes::DEFS,
     cast::DEFS,
+    classify::DEFS,
+    clip::DEFS,
     concat::DEFS,
     conv::DEFS,
     conv_transpose::DEFS,
@@ -187,6 +193,7 @@ pub const OPS: &[&[OpDef]] = &[
     gather::DEFS,
     gemm::DEFS,
     generate::DEFS,
+    identity::DEFS,
     image::DEFS,
     layout::DEFS,
     loss::DEFS,
