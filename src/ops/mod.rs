@@ -27,6 +27,8 @@ mod layout;
 mod loss;
 mod matmul;
 mod norm;
+mod norm_layer;
+mod norm_lp;
 mod norm_plain;
 mod pool;
 mod product;
@@ -34,6 +36,7 @@ mod qlinear;
 mod quantize;
 mod random;
 mod reduce;
+mod reduce_kernel;
 mod reshape;
 mod resize;
 mod rnn;
@@ -193,6 +196,7 @@ pub const OPS: &[&[OpDef]] = &[
     loss::DEFS,
     matmul::DEFS,
     norm::DEFS,
+    norm_lp::DEFS,
     norm_plain::DEFS,
     pool::DEFS,
     qlinear::DEFS,
