@@ -40,6 +40,7 @@ mod reduce_kernel;
 mod reshape;
 mod resize;
 mod rnn;
+mod rnn_kernel;
 mod rules;
 mod scatter;
 mod sequence;
