@@ -122,12 +122,17 @@ impl Storage {
 
     /// Bytes of a buffer for this many elements: whole vectors of four, never none.
     pub fn size_bytes(self, n_elems: usize) -> u64 {
+        self.used_bytes(n_elems).next_multiple_of(16).max(16)
+    }
+
+    /// Bytes that this many elements take, in whole words.
+    pub fn used_bytes(self, n_elems: usize) -> u64 {
         let bytes = match self {
             Storage::I8 | Storage::U8 | Storage::Bool => 1,
             Storage::F16 => 2,
             Storage::F32 | Storage::I32 | Storage::U32 => 4,
         };
-        (n_elems as u64 * bytes).next_multiple_of(16).max(16)
+        (n_elems as u64 * bytes).next_multiple_of(4)
     }
 }
 

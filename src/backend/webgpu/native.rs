@@ -86,10 +86,7 @@ impl NativeDevice {
                 .await
                 .map_err(|error| none(error.to_string()))?,
         };
-        let wanted =
-            gpu::Features::SHADER_F16 | gpu::Features::SUBGROUP | gpu::Features::TIMESTAMP_QUERY;
-        let features = adapter.features() & wanted;
-        let limits = adapter.limits();
+        let features = adapter.features() & wanted_features();
         let (device, queue) = adapter
             .request_device(&gpu::DeviceDescriptor {
                 required_features: features,
