@@ -9,9 +9,13 @@ mod suite;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::rc::Rc;
 
 use difference::difference;
+use sentinel_inference::backend::webgpu::Gpu;
+use sentinel_inference::backend::webgpu::native::NativeDevice;
 use sentinel_inference::error::{Error, ErrorKind};
 use sentinel_inference::model::onnx::{MapExternal, read};
 use sentinel_inference::session::Provider;
@@ -52,8 +56,10 @@ impl Outcome {
 
 const PROVIDERS: [Provider; 3] = [Provider::Cpu, Provider::Wonnx, Provider::Webgpu];
 
-fn outcome(case: &Case, provider: Provider) -> Outcome {
-    match std::panic::catch_unwind(|| outputs(case, provider)) {
+type Device = Rc<Gpu<NativeDevice>>;
+
+fn outcome(case: &Case, provider: Provider, gpu: Option<&Device>) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| outputs(case, provider, gpu))) {
         Err(_) => Outcome::Crashed("panic".into()),
         Ok(Err(error)) => refused(error),
         Ok(Ok((outputs, on_cpu))) => match judge(case, &outputs) {
@@ -64,16 +70,20 @@ fn outcome(case: &Case, provider: Provider) -> Outcome {
 }
 
 /// The outputs, and which part of the model the CPU computed for the GPU, and why.
-fn outputs(case: &Case, provider: Provider) -> Result<(Vec<Tensor>, String), Error> {
+fn outputs(
+    case: &Case,
+    provider: Provider,
+    gpu: Option<&Device>,
+) -> Result<(Vec<Tensor>, String), Error> {
     let model = read(case.model.clone(), &MapExternal::default())?;
     let tensors = case.inputs.iter().map(suite::tensor);
     let Some(tensors) = tensors.collect::<Option<Vec<Tensor>>>() else {
         return Err(Error::unsupported("", "an input is no tensor"));
     };
-    if provider != Provider::Webgpu {
+    let Some(gpu) = gpu else {
         return Ok((native::run(model.graph, tensors, provider)?, String::new()));
-    }
-    let (outputs, placement) = native::run_on_webgpu(model.graph, tensors, false)?;
+    };
+    let (outputs, placement) = native::run_on_webgpu(gpu, model.graph, tensors)?;
     let on_cpu = placement.iter().filter(|row| row.provider == Provider::Cpu);
     let on_cpu: Vec<String> = on_cpu
         .map(|row| format!("{}: {}", row.op, row.reason))
@@ -136,9 +146,11 @@ fn no_pass_is_lost_and_nothing_is_wrong() {
             }
             continue;
         }
+        let gpu = (provider == Provider::Webgpu).then(|| native::open(false));
+        let gpu = gpu.transpose().expect("there is an adapter");
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for (row, case) in rows.iter_mut().zip(&cases) {
-            let outcome = outcome(case, provider);
+            let outcome = outcome(case, provider, gpu.as_ref());
             let (name, why) = (outcome.name(), outcome.why());
             row.push(name);
             *counts.entry(name).or_default() += 1;

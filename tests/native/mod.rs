@@ -1,7 +1,5 @@
 //! Models on a backend of this machine.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io::Write;
 use std::rc::Rc;
 
@@ -23,12 +21,11 @@ pub fn run(graph: Graph, inputs: Vec<Tensor>, provider: Provider) -> Result<Vec<
 }
 
 /// Runs a graph on the engine's own kernels, what has none on the CPU: the outputs in the order of
-/// the graph, and where each node ran. With `as_hardware` the kernels are those for a GPU, also
-/// where the CPU plays one.
+/// the graph, and where each node ran.
 pub fn run_on_webgpu(
+    gpu: &Rc<Gpu<NativeDevice>>,
     graph: Graph,
     inputs: Vec<Tensor>,
-    as_hardware: bool,
 ) -> Result<(Vec<Tensor>, Vec<Placement>)> {
     let options = Options {
         strict: false,
@@ -39,27 +36,19 @@ pub fn run_on_webgpu(
     let feeds = session.check_feeds(names.zip(inputs).collect())?;
     let feeds = feeds.into_iter().map(|(name, x)| (name, Feed::Host(x)));
     let fetches: Vec<&str> = session.outputs().iter().map(|port| &*port.name).collect();
-    let gpu = GpuSession::new(&session, device(as_hardware)?)?;
+    let gpu = GpuSession::new(&session, gpu.clone())?;
     let outputs = pollster::block_on(gpu.run_on_host(feeds.collect(), &fetches))?;
     Ok((outputs, gpu.placement()))
 }
 
-thread_local! {
-    static DEVICES: RefCell<HashMap<bool, Rc<Gpu<NativeDevice>>>> = RefCell::default();
-}
-
-/// A device that the runs of this thread share.
-fn device(as_hardware: bool) -> Result<Rc<Gpu<NativeDevice>>> {
-    if let Some(gpu) = DEVICES.with_borrow(|devices| devices.get(&as_hardware).cloned()) {
-        return Ok(gpu);
-    }
+/// A device for [`run_on_webgpu`]. With `as_hardware` the kernels are those for a GPU, also where
+/// the CPU plays one.
+pub fn open(as_hardware: bool) -> Result<Rc<Gpu<NativeDevice>>> {
     let mut device = pollster::block_on(NativeDevice::open(&AdapterChoice::from_env()))?;
     if as_hardware {
         device.choose_as_hardware();
     }
-    let gpu = Gpu::new(device);
-    DEVICES.with_borrow_mut(|devices| devices.insert(as_hardware, gpu.clone()));
-    Ok(gpu)
+    Ok(Gpu::new(device))
 }
 
 /// Says what is not tested. Straight to the terminal: what passes is otherwise kept silent.
