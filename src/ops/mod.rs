@@ -31,6 +31,7 @@ mod loss;
 mod matmul;
 mod norm;
 mod norm_plain;
+mod pointwise;
 mod pool;
 mod qlinear;
 mod quantize;
