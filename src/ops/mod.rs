@@ -12,6 +12,7 @@ mod binary;
 mod boxes;
 mod cast;
 mod check;
+mod choose;
 mod classify;
 mod clip;
 mod concat;
@@ -33,6 +34,7 @@ mod norm;
 mod norm_plain;
 mod pointwise;
 mod pool;
+mod pow;
 mod qlinear;
 mod quantize;
 mod random;
@@ -48,6 +50,7 @@ mod signal;
 mod slice;
 mod softmax;
 mod string;
+mod variadic;
 mod window;
 
 use std::sync::Arc;
@@ -181,6 +184,7 @@ pub const OPS: &[&[OpDef]] = &[
     binary::DEFS,
     boxes::DEFS,
     cast::DEFS,
+    choose::DEFS,
     classify::DEFS,
     clip::DEFS,
     concat::DEFS,
@@ -201,6 +205,7 @@ pub const OPS: &[&[OpDef]] = &[
     norm::DEFS,
     norm_plain::DEFS,
     pool::DEFS,
+    pow::DEFS,
     qlinear::DEFS,
     quantize::DEFS,
     random::DEFS,
@@ -215,6 +220,7 @@ pub const OPS: &[&[OpDef]] = &[
     slice::DEFS,
     softmax::DEFS,
     string::DEFS,
+    variadic::DEFS,
 ];
 
 /// The definition of an operator, if the engine has it.
