@@ -1,9 +1,10 @@
 //! `IsNaN` and `IsInf`, which look at the bits of floats.
 
+use super::pointwise::pointwise;
 use super::rules::{expect_dtype, onnx, tensor};
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::Result;
-use crate::kernel::{Call, Dispatch, Map, Refusal};
+use crate::kernel::{Call, Dispatch, Kernel, Refusal};
 use crate::tensor::{DType, Fact};
 
 pub const DEFS: &[OpDef] = &[
@@ -63,12 +64,17 @@ impl Op for Classify {
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         let (x, y) = (call.input(0)?, call.output(0)?);
-        let n_elems = call.sizes(0).iter().product();
-        let body = format!(
-            "fn element(i: u32) -> bool {{\n  let bits = bitcast<u32>(load_x(i));\n  return {};\n}}\n",
+        let apply = format!(
+            "fn is_one(x: f32) -> bool {{\n  let bits = bitcast<u32>(x);\n  return {};\n}}
+fn apply(x: in0) -> out {{ return out(is_one(x.x), is_one(x.y), is_one(x.z), is_one(x.w)); }}",
             self.is_one
         );
-        let kernel = Map::kernel("classify", &body).read("x", x);
-        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
+        let sizes = call.sizes(0);
+        Ok(Dispatch::one(pointwise(
+            Kernel::new("classify", &apply),
+            &[(x, sizes.clone())],
+            (y, sizes),
+            call.caps,
+        )))
     }
 }

@@ -1,6 +1,6 @@
 //! `Clip`: `y[i] = min(max(x[i], low), high)`.
 
-use super::elementwise::same_type;
+use super::pointwise::pointwise;
 use super::rules::{expect_dtype, is_number, onnx, same_dtype, tensor, with_value};
 use super::{Inputs, Op, OpDef};
 use crate::error::{Error, Result};
@@ -63,51 +63,47 @@ impl Op for Clip {
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         let (x, y) = (call.input(0)?, call.output(0)?);
-        let mut kernel = Kernel::new("clip", "");
+        let mut operands = vec![(x, call.sizes(0))];
+        let (mut params, mut names) = (Vec::new(), "x: in0".to_owned());
         let mut expression = "x".to_owned();
         for (idx, name, function) in [(1, "low", "max"), (2, "high", "min")] {
             if !call.has_input(idx) {
                 continue;
             }
-            let bound = match call.constant(idx).map(|bound| numeric(bound, x.storage)) {
+            let bound = match call.constant(idx) {
                 Some(bound) => {
-                    let (bound, wgsl) = (bound.ok_or("a bound is no number")?, x.storage.value());
-                    kernel = match bound {
-                        Bound::Float(bound) => kernel.param_f32(name, bound),
-                        Bound::Int(bound) => kernel.param_i32(name, bound),
-                    };
-                    format!("{wgsl}(params.{name})")
+                    let bound = word(bound, x.storage).ok_or("a bound is no number")?;
+                    params.push((name, bound));
+                    format!("in0(bitcast<{}>(params.{name}))", x.storage.value())
                 }
                 None => {
-                    kernel = kernel.read(name, call.input(idx)?);
-                    format!("load_{name}(0u)")
+                    names.push_str(&format!(", {name}: in{}", operands.len()));
+                    operands.push((call.input(idx)?, vec![]));
+                    name.to_owned()
                 }
             };
-            expression = format!("{function}({expression}, lanes({bound}))");
+            expression = format!("{function}({expression}, {bound})");
         }
-        let launch = same_type(kernel, x, y, call, |_| {
-            format!("fn apply(x: lanes) -> lanes {{ return {expression}; }}")
+        let apply = format!("fn apply({names}) -> out {{ return {expression}; }}");
+        let kernel = params.iter();
+        let kernel = kernel.fold(Kernel::new("clip", &apply), |kernel, (name, word)| {
+            kernel.param_i32(name, *word)
         });
-        Ok(Dispatch::one(launch))
+        let y = (y, call.output_sizes(0));
+        Ok(Dispatch::one(pointwise(kernel, &operands, y, call.caps)))
     }
 }
 
-enum Bound {
-    Float(f32),
-    Int(i32),
-}
-
-/// A bound that is constant, as an element of x. Integers beyond 32 bits bound nothing, and so
+/// A constant bound as the bits of an element of x. Integers beyond 32 bits bound nothing, and so
 /// does the end of that range.
-fn numeric(bound: &Tensor, storage: Storage) -> Option<Bound> {
+fn word(bound: &Tensor, storage: Storage) -> Option<i32> {
     if storage.is_float() {
-        return Some(Bound::Float(*bound.to_f64s()?.first()? as f32));
+        let bound = *bound.to_f64s()?.first()? as f32;
+        return Some(bound.to_bits().cast_signed());
     }
     let bound = *bound.to_i64s()?.first()?;
-    // Words of a u32 are those of the i32 that the parameter is.
-    let word = match storage.value() {
+    Some(match storage.value() {
         "u32" => (bound.clamp(0, u32::MAX.into()) as u32).cast_signed(),
         _ => bound.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
-    };
-    Some(Bound::Int(word))
+    })
 }

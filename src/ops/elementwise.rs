@@ -1,10 +1,11 @@
 //! Operators of one input that keep its shape: `y[i] = f(x[i])`.
 
 use super::activation::{self, literal};
+use super::pointwise::pointwise;
 use super::rules::{expect_dtype, fit, is_bool, is_number, onnx, tensor, with_value};
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::Result;
-use crate::kernel::{Call, Dispatch, Kernel, Launch, Map, Port, Refusal, Storage};
+use crate::kernel::{Call, Dispatch, Kernel, Refusal, Storage};
 use crate::tensor::{DType, Dim, Fact};
 
 pub const DEFS: &[OpDef] = &[
@@ -509,44 +510,19 @@ impl Op for Unary {
         if call.input_dtype(0) == Some(DType::U64) {
             return Err("the high bits of 64 are not kept".into());
         }
-        Ok(Dispatch::one(same_type(
-            Kernel::new("elementwise", ""),
-            x,
-            y,
-            call,
-            |lanes| match x.storage {
-                Storage::F32 | Storage::F16 => {
-                    let function = activation::function("apply", expression, lanes);
-                    format!("{}{function}", self.functions)
-                }
-                Storage::Bool => format!("fn apply(x: bool) -> bool {{ return {expression}; }}"),
-                _ => format!(
-                    "alias int = {lanes};\nfn apply(x: int) -> int {{ return {expression}; }}"
-                ),
-            },
+        let apply = match x.storage {
+            Storage::F32 | Storage::F16 => {
+                let function = activation::function("apply", expression, "in0");
+                format!("{}{function}", self.functions)
+            }
+            _ => format!("alias int = in0;\nfn apply(x: int) -> int {{ return {expression}; }}"),
+        };
+        let sizes = call.output_sizes(0);
+        Ok(Dispatch::one(pointwise(
+            Kernel::new("elementwise", &apply),
+            &[(x, sizes.clone())],
+            (y, sizes),
+            call.caps,
         )))
     }
-}
-
-/// `y[i] = apply(x[i])` for x and y of one type: `apply` gets the type that it is to be written
-/// for, a vector of four or for packed types a single value, and is WGSL of that.
-pub(super) fn same_type(
-    kernel: Kernel,
-    x: Port,
-    y: Port,
-    call: &Call,
-    apply: impl Fn(&str) -> String,
-) -> Launch {
-    let n_elems = call.output_sizes(0).iter().product();
-    let value = x.storage.value();
-    let kernel = kernel.snippet("fn element(i: u32) -> lanes { return apply(load_x(i)); }");
-    if x.storage.is_packed() {
-        let kernel = kernel.snippet(&format!("alias lanes = {value};"));
-        let kernel = kernel.snippet(&apply(value)).read("x", x);
-        return Map::launch(kernel, y, n_elems, call.caps);
-    }
-    let lanes = format!("vec4<{value}>");
-    let kernel = kernel.snippet(&format!("alias lanes = {lanes};"));
-    let kernel = kernel.snippet(&apply(&lanes)).read_vec4("x", x);
-    Map::launch_vec4(kernel, y, n_elems, call.caps)
 }

@@ -12,6 +12,7 @@ mod binary;
 mod boxes;
 mod cast;
 mod check;
+mod choose;
 mod classify;
 mod clip;
 mod concat;
@@ -34,7 +35,9 @@ mod norm;
 mod norm_layer;
 mod norm_lp;
 mod norm_plain;
+mod pointwise;
 mod pool;
+mod pow;
 mod product;
 mod qlinear;
 mod quantize;
@@ -53,6 +56,7 @@ mod signal;
 mod slice;
 mod softmax;
 mod string;
+mod variadic;
 mod window;
 
 use std::sync::Arc;
@@ -186,6 +190,7 @@ pub const OPS: &[&[OpDef]] = &[
     binary::DEFS,
     boxes::DEFS,
     cast::DEFS,
+    choose::DEFS,
     classify::DEFS,
     clip::DEFS,
     concat::DEFS,
@@ -207,6 +212,7 @@ pub const OPS: &[&[OpDef]] = &[
     norm_lp::DEFS,
     norm_plain::DEFS,
     pool::DEFS,
+    pow::DEFS,
     qlinear::DEFS,
     quantize::DEFS,
     random::DEFS,
@@ -221,6 +227,7 @@ pub const OPS: &[&[OpDef]] = &[
     slice::DEFS,
     softmax::DEFS,
     string::DEFS,
+    variadic::DEFS,
 ];
 
 /// The definition of an operator, if the engine has it.

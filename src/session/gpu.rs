@@ -15,6 +15,7 @@ use crate::inspect::Port;
 use crate::passes;
 use crate::plan::{MakePlan, Memory, Placement, Plan, plan};
 use crate::tensor::Tensor;
+use crate::trace::{Switch, is_on, tell};
 
 /// Plans for other shapes that stay compiled.
 const MAX_PLANS: usize = 8;
@@ -105,6 +106,7 @@ impl<D: Device> GpuSession<D> {
         fetches: &[(&str, Location)],
         timed: bool,
     ) -> Result<Vec<Fetched<D>>> {
+        let timed = timed || is_on(Switch::Time);
         let feeds = self.with_deciding_on_host(feeds).await?;
         let key = self.inputs.iter().filter_map(|port| {
             let feed = feeds.get(&port.name)?;
@@ -166,7 +168,9 @@ impl<D: Device> GpuSession<D> {
                 elapsed_ns,
             }
         });
-        *self.timings.borrow_mut() = times.collect();
+        let times: Vec<NodeTime> = times.collect();
+        tell(Switch::Time, || table(&times));
+        *self.timings.borrow_mut() = times;
         Ok(())
     }
 
@@ -180,6 +184,7 @@ impl<D: Device> GpuSession<D> {
             Some(loaded) => loaded,
             None => {
                 let plan = self.plan(&key)?;
+                tell(Switch::Plan, || plan.to_string());
                 let loaded = self.executor.load(plan, &load_piece).await?;
                 self.let_go();
                 Rc::new(loaded)
@@ -260,6 +265,23 @@ impl<D: Device> GpuSession<D> {
     pub fn timings(&self) -> Vec<NodeTime> {
         self.timings.borrow().clone()
     }
+}
+
+/// One line for each launch, in the order they ran.
+fn table(times: &[NodeTime]) -> String {
+    let total: u64 = times.iter().map(|time| time.elapsed_ns).sum();
+    let lines = times.iter().map(|time| {
+        let NodeTime {
+            node,
+            op,
+            kernel,
+            elapsed_ns,
+        } = time;
+        let micros = *elapsed_ns as f64 / 1e3;
+        let share = 100.0 * *elapsed_ns as f64 / total.max(1) as f64;
+        format!("{micros:10.1} us {share:5.1} %  {kernel:24} {op} {node}\n")
+    });
+    lines.collect::<String>() + &format!("{:10.1} us in all\n", total as f64 / 1e3)
 }
 
 struct CpuPiece {

@@ -17,13 +17,14 @@ use crate::backend::webgpu::{
 };
 use crate::backend::{cpu, wonnx};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Graph, infer, verify};
+use crate::graph::{Graph, infer, text, verify};
 use crate::inspect::Port;
 use crate::kernel::Capabilities;
 use crate::model::onnx::{WriteOptions, write};
 use crate::passes;
 use crate::plan::{MakePlan, plan};
 use crate::tensor::{DType, Shape, Tensor};
+use crate::trace::{Switch, tell};
 
 use bind::{bind_free_dimensions, fix_defaults};
 use reasons::Reasons;
@@ -74,7 +75,9 @@ impl Session {
         fix_defaults(&mut graph);
         bind_free_dimensions(&mut graph, &options.free_dimensions)?;
         let inputs = ports(&graph, &graph.inputs);
+        tell(Switch::Graph, || text::print_short(&graph));
         passes::prepare(&mut graph, &cpu::evaluate)?;
+        tell(Switch::Passes, || text::print_short(&graph));
         let outputs = ports(&graph, &graph.outputs);
         let (candidates, passed_over) = options::candidates(options);
         let session = Session {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sentinel_inference::session::Provider;
+use sentinel_inference::trace::enable;
 
 /// The native worker of sentinel-inference.
 #[derive(Parser)]
@@ -45,6 +46,14 @@ fn provider(name: &str) -> Result<Provider, String> {
 }
 
 fn main() -> ExitCode {
+    let switches = std::env::var("SENTINEL_DEBUG").unwrap_or_default();
+    if let Err(error) = enable(
+        &switches,
+        Box::new(|name, text| eprintln!("[{name}]\n{text}")),
+    ) {
+        eprintln!("{}: SENTINEL_DEBUG: {error}", error.kind.code());
+        return ExitCode::FAILURE;
+    }
     let done = match Arguments::parse().command {
         Command::Devices => {
             print!("{}", devices::list());
