@@ -102,6 +102,12 @@ impl Kernel {
             ))
     }
 
+    /// Binds pairs of words that are read, as an array.
+    pub fn read_vec2(self, name: &str, port: Port) -> Kernel {
+        let element = format!("vec2<{}>", port.storage.element());
+        self.bind(name, port, &element, false)
+    }
+
     /// Binds what is written as vectors of four.
     pub fn write_vec4(self, name: &str, port: Port) -> Kernel {
         let (element, value) = (port.storage.element(), port.storage.value());
