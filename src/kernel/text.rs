@@ -107,6 +107,12 @@ impl Kernel {
             ))
     }
 
+    /// Binds pairs of words that are read, as an array.
+    pub fn read_vec2(self, name: &str, port: Port) -> Kernel {
+        let element = format!("vec2<{}>", port.storage.element());
+        self.bind(name, port, &element, false)
+    }
+
     /// Binds what is written as vectors of four, which is how packed types are written anyway.
     pub fn write_vec4(self, name: &str, port: Port) -> Kernel {
         if port.storage.is_packed() {

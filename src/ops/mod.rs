@@ -17,6 +17,7 @@ mod classify;
 mod clip;
 mod concat;
 mod conv;
+mod conv_depthwise;
 mod conv_kernels;
 mod conv_transpose;
 mod det;
