@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::tensor::{DType, Fact, Tensor};
 
-pub use copy::{copy, view_of_input};
+pub use copy::{copy, copy_all, view_of_input};
 pub use index::{Axes, collapse, dense_strides};
 pub use map::{Map, grid};
 pub use text::Kernel;
