@@ -3,7 +3,7 @@
 //! Before version 7 the second input is stretched to the first by the attributes `broadcast` and
 //! `axis`, so the first one's shape is the output's.
 
-use super::pointwise::pointwise;
+use super::pointwise::{pointwise, pointwise_single};
 use super::rules::{
     broadcast_inputs, expect_dtype, fact, fit, is_bool, is_number, onnx, same_dtype, tensor,
     with_value,
@@ -22,12 +22,20 @@ pub const DEFS: &[OpDef] = &[
             "input x: f32[2, ?]\n input y: f32[]\n z = Add(x, y)\n output z: f32[2, ?]",
             "opset 6\n input x: f32[2, 3, 4]\n input y: f32[3]\n z = Add(x, y) {axis = 1, broadcast = 1}\n output z: f32[2, 3, 4]",
             "input x: f32[n, 3]\n s = Shape(x)\n const one: i64[] = [1]\n t = Add(s, one)\n z = ConstantOfShape(t)\n output z: f32[(n + 1), 4]",
+            "input x: f32[n, 3, 8]\n input y: f32[3, 1]\n z = Add(x, y)\n output z: f32[n, 3, 8]",
+            "input x: f16[n, 3, 8]\n input y: f16[n, 1, 8]\n z = Add(x, y)\n output z: f16[n, 3, 8]",
+            "input x: i64[n, 37]\n input y: i64[37]\n z = Add(x, y)\n output z: i64[n, 37]",
+            "input x: f32[n, 131]\n input y: f32[n, 131]\n z = Add(x, y)\n output z: f32[n, 131]",
         ],
     ),
     onnx(
         "And",
         |_, version| logical(version, bools("x & y"), and),
-        &["input x: bool[n, 1]\n input y: bool[4]\n z = And(x, y)\n output z: bool[n, 4]"],
+        &[
+            "input x: bool[n, 1]\n input y: bool[4]\n z = And(x, y)\n output z: bool[n, 4]",
+            "input x: bool[n, 3, 8]\n input y: bool[3, 1]\n z = And(x, y)\n output z: bool[n, 3, 8]",
+            "input x: bool[n, 7]\n input y: bool[n, 7]\n z = And(x, y)\n output z: bool[n, 7]",
+        ],
     ),
     onnx(
         "BitShift",
@@ -58,6 +66,7 @@ pub const DEFS: &[OpDef] = &[
             "input x: f16[n, 3]\n input y: f16[n, 1]\n z = Div(x, y)\n output z: f16[n, 3]",
             "const x: i64[2] = [7, 9]\n const y: i64[] = [2]\n d = Div(x, y)\n z = ConstantOfShape(d)\n output z: f32[3, 4]",
             "input x: f32[n, 9]\n s = Shape(x)\n const two: i64[1] = [2]\n t = Div(s, two)\n z = ConstantOfShape(t)\n output z: f32[(n / 2), 4]",
+            "input x: i64[n, 5]\n const y: i64[5] = [-3, -2, -1, 2, 3]\n z = Div(x, y)\n output z: i64[n, 5]",
         ],
     ),
     onnx(
@@ -66,12 +75,17 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: str[n]\n input y: str[1]\n z = Equal(x, y)\n output z: bool[n]",
             "opset 6\n input x: i64[2, 3]\n input y: i64[3]\n z = Equal(x, y) {broadcast = 1}\n output z: bool[2, 3]",
+            "input x: i32[n, 5]\n input y: i32[n, 1]\n z = Equal(x, y)\n output z: bool[n, 5]",
+            "input x: bool[n, 5]\n input y: bool[]\n z = Equal(x, y)\n output z: bool[n, 5]",
         ],
     ),
     onnx(
         "Greater",
         |_, version| compare(version, Takes::Numbers, numbers("x > y"), |x, y| less(y, x)),
-        &["input x: f32[n, 3]\n input y: f32[3]\n z = Greater(x, y)\n output z: bool[n, 3]"],
+        &[
+            "input x: f32[n, 3]\n input y: f32[3]\n z = Greater(x, y)\n output z: bool[n, 3]",
+            "input x: f32[n, 3, 8]\n input y: f32[3, 1]\n z = Greater(x, y)\n output z: bool[n, 3, 8]",
+        ],
     ),
     onnx(
         "GreaterOrEqual",
@@ -85,7 +99,10 @@ pub const DEFS: &[OpDef] = &[
     onnx(
         "Less",
         |_, version| compare(version, Takes::Numbers, numbers("x < y"), less),
-        &["input x: i64[n]\n input y: i64[]\n z = Less(x, y)\n output z: bool[n]"],
+        &[
+            "input x: i64[n]\n input y: i64[]\n z = Less(x, y)\n output z: bool[n]",
+            "input x: f16[n, 5]\n input y: f16[n, 5]\n z = Less(x, y)\n output z: bool[n, 5]",
+        ],
     ),
     onnx(
         "LessOrEqual",
@@ -102,6 +119,9 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: i64[n]\n input y: i64[1]\n z = Mod(x, y)\n output z: i64[n]",
             "const x: i64[2] = [-7, 7]\n const y: i64[] = [4]\n d = Mod(x, y)\n z = ConstantOfShape(d)\n output z: f32[1, 3]",
+            "input x: f32[n, 6]\n const y: f32[6] = [0.3, -0.3, 0.5, -0.5, 0.001, 7.0]\n z = Mod(x, y) {fmod = 1}\n output z: f32[n, 6]",
+            "input x: i32[n, 4]\n const y: i32[4] = [-3, -2, 2, 3]\n const two: i32[] = [2]\n s = Sub(x, two)\n z = Mod(s, y)\n output z: i32[n, 4]",
+            "input x: i32[n, 4]\n const y: i32[4] = [-3, -2, 2, 3]\n const two: i32[] = [2]\n s = Sub(x, two)\n z = Mod(s, y) {fmod = 1}\n output z: i32[n, 4]",
         ],
     ),
     onnx(
@@ -123,6 +143,7 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f64[n]\n input y: f64[m]\n z = Sub(x, y)\n output z: f64[?]",
             "input x: f32[n, 3]\n s = Shape(x)\n const y: i64[2] = [0, 1]\n t = Sub(s, y)\n z = ConstantOfShape(t)\n output z: f32[n, 2]",
+            "input x: f32[]\n input y: f32[n, 5]\n z = Sub(x, y)\n output z: f32[n, 5]",
         ],
     ),
     onnx(
@@ -158,7 +179,7 @@ struct Code {
     signed: &'static str,
     unsigned: &'static str,
     bools: &'static str,
-    /// Functions that these call.
+    /// Functions that `real` calls, which are for single values.
     functions: &'static str,
     /// A result of u64 may have bits above those that kernels keep, though its operands have not.
     is_wide: bool,
@@ -350,12 +371,15 @@ impl Op for Binary {
         }
         let apply =
             format!("{functions}fn apply(x: in0, y: in1) -> out {{ return {expression}; }}");
-        Ok(Dispatch::one(pointwise(
-            Kernel::new("binary", &apply),
-            &[(x, call.sizes(0)), (y, call.sizes(1))],
-            (z, call.output_sizes(0)),
-            call.caps,
-        )))
+        let kernel = Kernel::new("binary", &apply);
+        let operands = [(x, call.sizes(0)), (y, call.sizes(1))];
+        let z = (z, call.output_sizes(0));
+        let launch = if functions.is_empty() {
+            pointwise(kernel, &operands, z, call.caps)
+        } else {
+            pointwise_single(kernel, &operands, z, call.caps)
+        };
+        Ok(Dispatch::one(launch))
     }
 }
 

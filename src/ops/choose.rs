@@ -21,6 +21,7 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f32[n, 3, 4]\n input slope: f32[3, 1]\n z = PRelu(x, slope)\n output z: f32[n, 3, 4]",
             "opset 6\n input x: f32[2, 3, 4]\n input slope: f32[3]\n z = PRelu(x, slope)\n output z: f32[2, 3, 4]",
+            "input x: f32[n, 3, 8]\n input slope: f32[3, 1]\n z = PRelu(x, slope)\n output z: f32[n, 3, 8]",
         ],
     ),
     onnx(
@@ -40,6 +41,10 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input c: bool[n, 1]\n input x: f32[]\n input y: f32[3]\n z = Where(c, x, y)\n output z: f32[n, 3]",
             "input v: f32[n, 5]\n s = Shape(v)\n const minus: i64[] = [-1]\n c = Equal(s, minus)\n const ones: i64[2] = [1, 1]\n t = Where(c, ones, s)\n z = ConstantOfShape(t)\n output z: f32[n, 5]",
+            "input c: bool[n, 3, 8]\n input x: f32[3, 1]\n input y: f32[n, 3, 8]\n z = Where(c, x, y)\n output z: f32[n, 3, 8]",
+            "input c: bool[n, 7]\n input x: i8[n, 7]\n input y: i8[n, 7]\n z = Where(c, x, y)\n output z: i8[n, 7]",
+            "input c: bool[7]\n input x: f16[n, 7]\n const y: f16[] = [-2.0]\n z = Where(c, x, y)\n output z: f16[n, 7]",
+            "input c: bool[]\n input x: i64[n, 7]\n input y: i64[n, 7]\n z = Where(c, x, y)\n output z: i64[n, 7]",
         ],
     ),
 ];

@@ -17,6 +17,21 @@ pub const DEFS: &[OpDef] = &[onnx(
     &[
         "input x: f32[n, 3]\n input y: i64[]\n z = Pow(x, y)\n output z: f32[n, 3]",
         "opset 7\n input x: f32[2, 1]\n input y: f32[3]\n z = Pow(x, y)\n output z: f32[2, 3]",
+        "input x: f32[n, 5]\n const y: f32[] = [-2.0]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [-1.0]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [-0.5]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [0.0]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [0.5]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [1.0]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [1.5]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [2.0]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [3.0]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [4.0]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 5]\n const y: f32[] = [2.5]\n z = Pow(x, y)\n output z: f32[n, 5]",
+        "input x: f32[n, 7]\n const y: f32[7] = [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 0.5]\n z = Pow(x, y)\n output z: f32[n, 7]",
+        "input x: i64[n, 6]\n const y: i64[6] = [0, 1, 2, 3, 7, 20]\n z = Pow(x, y)\n output z: i64[n, 6]",
+        "input x: i32[n, 2]\n const y: i32[] = [2]\n z = Pow(x, y)\n output z: i32[n, 2]",
+        "input x: i32[n, 3]\n const y: f32[3] = [0.0, 2.0, 3.0]\n z = Pow(x, y)\n output z: i32[n, 3]",
     ],
 )];
 

@@ -18,23 +18,31 @@ pub const DEFS: &[OpDef] = &[
             "input x: f32[n, 1]\n input y: f32[3]\n input w: f32[2, 1, 1]\n z = Max(x, y, w)\n output z: f32[2, n, 3]",
             "input x: f32[4]\n z = Max(x)\n output z: f32[4]",
             "const x: i64[2] = [1, 5]\n const y: i64[] = [3]\n d = Max(x, y)\n z = ConstantOfShape(d)\n output z: f32[3, 5]",
+            "input a: f32[7]\n input b: f32[n, 7]\n input c: f32[7]\n input d: f32[n, 7]\n input e: f32[7]\n input f: f32[n, 7]\n input g: f32[7]\n input h: f32[n, 7]\n input i: f32[7]\n z = Max(a, b, c, d, e, f, g, h, i)\n output z: f32[n, 7]",
         ],
     ),
     onnx(
         "Mean",
         |_, _| variadic(Kind::Mean, |_, _| Dim::Unknown),
-        &["input x: f32[2, 1]\n input y: f32[3]\n z = Mean(x, y)\n output z: f32[2, 3]"],
+        &[
+            "input x: f32[2, 1]\n input y: f32[3]\n z = Mean(x, y)\n output z: f32[2, 3]",
+            "input a: f32[7]\n input b: f32[n, 7]\n input c: f32[7]\n input d: f32[n, 7]\n input e: f32[7]\n input f: f32[n, 7]\n input g: f32[7]\n input h: f32[n, 7]\n input i: f32[7]\n z = Mean(a, b, c, d, e, f, g, h, i)\n output z: f32[n, 7]",
+        ],
     ),
     onnx(
         "Min",
         |_, _| variadic(Kind::Min, |x, y| x.min(y)),
-        &["input x: i8[n]\n input y: i8[n]\n z = Min(x, y)\n output z: i8[n]"],
+        &[
+            "input x: i8[n]\n input y: i8[n]\n z = Min(x, y)\n output z: i8[n]",
+            "input x: i64[n, 5]\n input y: i64[5]\n z = Min(x, y)\n output z: i64[n, 5]",
+        ],
     ),
     onnx(
         "Sum",
         |_, _| variadic(Kind::Sum, |x, y| x + y),
         &[
             "input x: f32[2, 1]\n input y: f32[3]\n input w: f32[]\n z = Sum(x, y, w)\n output z: f32[2, 3]",
+            "input a: f32[7]\n input b: f32[n, 7]\n input c: f32[7]\n input d: f32[n, 7]\n input e: f32[7]\n input f: f32[n, 7]\n input g: f32[7]\n input h: f32[n, 7]\n input i: f32[7]\n z = Sum(a, b, c, d, e, f, g, h, i)\n output z: f32[n, 7]",
         ],
     ),
 ];
