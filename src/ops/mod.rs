@@ -32,15 +32,20 @@ mod layout;
 mod loss;
 mod matmul;
 mod norm;
+mod norm_layer;
+mod norm_lp;
 mod norm_plain;
 mod pool;
+mod product;
 mod qlinear;
 mod quantize;
 mod random;
 mod reduce;
+mod reduce_kernel;
 mod reshape;
 mod resize;
 mod rnn;
+mod rnn_kernel;
 mod rules;
 mod scatter;
 mod sequence;
@@ -200,6 +205,7 @@ pub const OPS: &[&[OpDef]] = &[
     loss::DEFS,
     matmul::DEFS,
     norm::DEFS,
+    norm_lp::DEFS,
     norm_plain::DEFS,
     pool::DEFS,
     qlinear::DEFS,
