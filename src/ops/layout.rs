@@ -115,8 +115,12 @@ impl Op for Transpose {
 
 struct DepthToSpace {
     blocksize: i64,
-    /// Depth is [channels, block, block] rather than [block, block, channels].
-    columns_first: bool,
+    channels_first: bool,
+}
+
+/// Whether depth is [channels, block, block] rather than [block, block, channels].
+fn channels_first(attrs: &Attrs) -> bool {
+    attrs.str("mode") == Some("CRD")
 }
 
 /// A block that squared still is a number.
@@ -134,11 +138,9 @@ fn block(blocksize: i64) -> usize {
 }
 
 fn parse_depth_to_space(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    let blocksize = blocksize(attrs)?;
-    let columns_first = attrs.str("mode") == Some("CRD");
     Ok(Box::new(DepthToSpace {
-        blocksize,
-        columns_first,
+        blocksize: blocksize(attrs)?,
+        channels_first: channels_first(attrs),
     }))
 }
 
@@ -173,7 +175,7 @@ impl Op for DepthToSpace {
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         let x = call.sizes(0);
         let (b, c) = (block(self.blocksize), call.output_sizes(0)[1]);
-        let x = if self.columns_first {
+        let x = if self.channels_first {
             View::dense(&[x[0], c, b, b, x[2], x[3]]).permuted(&[0, 1, 4, 2, 5, 3])
         } else {
             View::dense(&[x[0], b, b, c, x[2], x[3]]).permuted(&[0, 3, 4, 1, 5, 2])
@@ -184,11 +186,14 @@ impl Op for DepthToSpace {
 
 struct SpaceToDepth {
     blocksize: i64,
+    channels_first: bool,
 }
 
 fn parse_space_to_depth(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    let blocksize = blocksize(attrs)?;
-    Ok(Box::new(SpaceToDepth { blocksize }))
+    Ok(Box::new(SpaceToDepth {
+        blocksize: blocksize(attrs)?,
+        channels_first: channels_first(attrs),
+    }))
 }
 
 impl Op for SpaceToDepth {
@@ -209,8 +214,13 @@ impl Op for SpaceToDepth {
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         let (x, y, b) = (call.sizes(0), call.output_sizes(0), block(self.blocksize));
-        let x = View::dense(&[x[0], x[1], y[2], b, y[3], b]).permuted(&[0, 3, 5, 1, 2, 4]);
-        view_of_input("space_to_depth", call, &x)
+        let x = View::dense(&[x[0], x[1], y[2], b, y[3], b]);
+        let perm = if self.channels_first {
+            [0, 1, 3, 5, 2, 4]
+        } else {
+            [0, 3, 5, 1, 2, 4]
+        };
+        view_of_input("space_to_depth", call, &x.permuted(&perm))
     }
 }
 

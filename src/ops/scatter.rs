@@ -119,9 +119,6 @@ impl Op for ScatterElements {
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         let (sizes, picked) = (call.sizes(0), call.sizes(1));
-        if sizes.is_empty() {
-            return Err("no kernel scatters into a scalar".into());
-        }
         let axis = axis_in(sizes.len(), self.axis).expect("infer has accepted the axis");
         let (mut y_strides, mut strides) = (dense_strides(&sizes), dense_strides(&picked));
         let (y_stride, stride) = (y_strides.remove(axis), strides.remove(axis));
