@@ -272,6 +272,10 @@ impl<'a> Call<'a> {
         self.inputs.get(idx).copied().flatten()?.dtype
     }
 
+    pub fn output_dtype(&self, idx: usize) -> Option<DType> {
+        self.outputs.get(idx).copied().flatten()?.dtype
+    }
+
     pub fn constant(&self, idx: usize) -> Option<&'a Tensor> {
         self.constants.get(idx).copied().flatten()
     }

@@ -38,6 +38,7 @@ fn fold_bodies(graph: &mut Graph, id: NodeId, evaluate: Evaluate) -> Result<bool
         return Ok(false);
     }
     let mut changed = false;
+    let is_if = graph.node(id).op.is("If");
     let mut bodies = std::mem::take(&mut graph.node_mut(id).bodies);
     for body in bodies.values_mut() {
         let captured: Vec<String> = body.captured_names().map(str::to_owned).collect();
@@ -53,8 +54,12 @@ fn fold_bodies(graph: &mut Graph, id: NodeId, evaluate: Evaluate) -> Result<bool
                 changed = true;
             }
         }
-        changed |= infer_and_fold(body, evaluate)?;
-        changed |= body.remove_dead()?;
+        match infer_and_fold(body, evaluate) {
+            Ok(folded) => changed |= folded | body.remove_dead()?,
+            // Inference has seen that another branch can be taken.
+            Err(_) if is_if => {}
+            Err(error) => return Err(error),
+        }
     }
     graph.node_mut(id).bodies = bodies;
     Ok(changed)
