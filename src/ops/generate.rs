@@ -7,6 +7,7 @@ use super::rules::{
 };
 use super::{Attr, Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Map, Refusal};
 use crate::tensor::{DType, Dim, Fact, MAX_VALUE_ELEMENTS, Shape, Tensor};
 
 pub const DEFS: &[OpDef] = &[
@@ -43,6 +44,7 @@ pub const DEFS: &[OpDef] = &[
         parse_one_hot,
         &[
             "input i: i64[n, 3]\n const d: i64[] = [10]\n input v: f32[2]\n y = OneHot(i, d, v) {axis = 1}\n output y: f32[n, 10, 3]",
+            "const i: i32[5] = [0, 3, -1, -4, 7]\n const d: i64[] = [4]\n input v: f16[2]\n y = OneHot(i, d, v) {axis = 0}\n output y: f16[4, 5]",
             "input i: f32[n]\n const d: f32[1] = [4.0]\n input v: i8[2]\n y = OneHot(i, d, v)\n output y: i8[n, 4]",
             "input i: i64[n]\n input d: i64[]\n input v: f32[2]\n y = OneHot(i, d, v)\n output y: f32[n, ?]",
         ],
@@ -194,6 +196,19 @@ impl Op for OneHot {
         let mut dims = shape.0.clone();
         dims.insert(axis, depth);
         Ok(vec![fact(values.dtype, Some(Shape(dims)))])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let sizes = call.output_sizes(0);
+        let axis = axis_in(sizes.len(), self.axis).expect("infer has accepted the axis");
+        let kernel = Map::kernel("one_hot", include_str!("one_hot.wgsl"))
+            .param("depth", sizes[axis])
+            .param("inner", sizes[axis + 1..].iter().product())
+            .read("hot", call.input(0)?)
+            .read("values", call.input(2)?);
+        let n_elems = sizes.iter().product();
+        let y = call.output(0)?;
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
     }
 }
 
