@@ -131,6 +131,11 @@ impl Session {
         self.graph.take().ok_or_else(graph_is_gone)
     }
 
+    /// The provider that is asked first.
+    pub fn preferred(&self) -> Provider {
+        self.candidates.first().copied().unwrap_or(Provider::Cpu)
+    }
+
     pub fn inputs(&self) -> &[Port] {
         &self.inputs
     }

@@ -97,6 +97,12 @@ impl EngineSession {
         ports_to_js(self.session.outputs())
     }
 
+    /// The backend that is asked first.
+    #[wasm_bindgen(getter)]
+    pub fn preferred(&self) -> String {
+        self.session.preferred().name().into()
+    }
+
     /// Where inputs of these sizes run: `{ backend, model? }`, with the prepared model for `wonnx`.
     pub fn plan(&self, input_dims: &Object) -> Result<JsValue, JsValue> {
         let mut sizes = HashMap::new();
