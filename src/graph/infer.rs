@@ -77,7 +77,9 @@ fn infer_bodies(graph: &mut Graph, id: NodeId) -> Result<()> {
     node.bodies = bodies;
     // A branch that these shapes do not fit is one that is not taken: models ask before.
     if !is_if || failures.len() == n_bodies {
-        failures.into_iter().try_for_each(|error| Err(error.within(&label)))?;
+        failures
+            .into_iter()
+            .try_for_each(|error| Err(error.within(&label)))?;
     }
     for (output_idx, value) in outputs.into_iter().enumerate() {
         let Some(value) = value else { continue };

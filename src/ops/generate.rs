@@ -8,11 +8,7 @@ use super::rules::{
 };
 use super::{Attr, Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
-<<<<<<< HEAD
-use crate::kernel::{Call, Dispatch, Map, Refusal};
-=======
 use crate::kernel::{Call, Dispatch, Kernel, Map, Refusal};
->>>>>>> h-unary
 use crate::tensor::{DType, Dim, Fact, MAX_VALUE_ELEMENTS, Shape, Tensor};
 
 pub const DEFS: &[OpDef] = &[
