@@ -80,7 +80,8 @@ impl Storage {
         Some(match dtype {
             DType::F32 => Storage::F32,
             DType::F16 if caps.shader_f16 => Storage::F16,
-            DType::F16 => Storage::F32,
+            // As on the cpu, doubles are computed in single precision.
+            DType::F16 | DType::F64 => Storage::F32,
             DType::I32 | DType::I64 => Storage::I32,
             DType::U32 | DType::U64 => Storage::U32,
             DType::I8 => Storage::I8,
