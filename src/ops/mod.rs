@@ -32,6 +32,7 @@ mod norm_lp;
 mod norm_plain;
 mod pool;
 mod product;
+mod product_kernel;
 mod qlinear;
 mod quantize;
 mod random;
