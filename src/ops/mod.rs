@@ -42,6 +42,7 @@ mod pool;
 mod pow;
 mod pool_kernels;
 mod product;
+mod product_kernel;
 mod qlinear;
 mod quantize;
 mod random;
