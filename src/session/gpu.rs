@@ -207,12 +207,13 @@ impl<D: Device> GpuSession<D> {
             input.source = Source::Constant(tensor.clone());
         }
         passes::prepare(&mut graph, &cpu::evaluate)?;
+        passes::fuse(&mut graph, &cpu::evaluate)?;
+        // Last: what was fused and has no kernel becomes its parts again.
         let caps = self.gpu().device.capabilities();
         let refused = |graph: &Graph, id| lower(graph, id, caps).is_err();
         if passes::expand(&mut graph, &refused)? {
             passes::prepare(&mut graph, &cpu::evaluate)?;
         }
-        passes::fuse(&mut graph, &cpu::evaluate)?;
         Ok(graph)
     }
 
