@@ -4,18 +4,24 @@
 //! and scratch buffers. Nothing here knows a device; the plan places the buffers and a backend
 //! compiles the text.
 
+mod copy;
 mod index;
 mod map;
 mod text;
+mod unit;
+mod view;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::tensor::{DType, Fact, Tensor};
 
+pub use copy::{copy, copy_all, view_of_input};
 pub use index::{Axes, collapse, dense_strides};
 pub use map::{Map, grid};
 pub use text::Kernel;
+pub use unit::Unit;
+pub use view::View;
 
 /// What a device can do, as far as kernels are chosen by it.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,12 +122,17 @@ impl Storage {
 
     /// Bytes of a buffer for this many elements: whole vectors of four, never none.
     pub fn size_bytes(self, n_elems: usize) -> u64 {
+        self.used_bytes(n_elems).next_multiple_of(16).max(16)
+    }
+
+    /// Bytes that this many elements take, in whole words.
+    pub fn used_bytes(self, n_elems: usize) -> u64 {
         let bytes = match self {
             Storage::I8 | Storage::U8 | Storage::Bool => 1,
             Storage::F16 => 2,
             Storage::F32 | Storage::I32 | Storage::U32 => 4,
         };
-        (n_elems as u64 * bytes).next_multiple_of(16).max(16)
+        (n_elems as u64 * bytes).next_multiple_of(4)
     }
 }
 
@@ -259,6 +270,10 @@ impl<'a> Call<'a> {
 
     pub fn input_dtype(&self, idx: usize) -> Option<DType> {
         self.inputs.get(idx).copied().flatten()?.dtype
+    }
+
+    pub fn output_dtype(&self, idx: usize) -> Option<DType> {
+        self.outputs.get(idx).copied().flatten()?.dtype
     }
 
     pub fn constant(&self, idx: usize) -> Option<&'a Tensor> {

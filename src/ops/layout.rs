@@ -6,6 +6,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Map, Refusal, View, dense_strides, view_of_input};
 use crate::tensor::{Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -14,6 +15,8 @@ pub const DEFS: &[OpDef] = &[
         parse_depth_to_space,
         &[
             "input x: f32[n, 12, h, 3]\n y = DepthToSpace(x) {blocksize = 2}\n output y: f32[n, 3, (h * 2), 6]",
+            "input x: u8[2, 12, 3, 4]\n y = DepthToSpace(x) {blocksize = 2, mode = \"CRD\"}\n output y: u8[2, 3, 6, 8]",
+            "input x: f16[1, 18, 2, 5]\n y = DepthToSpace(x) {blocksize = 3}\n output y: f16[1, 2, 6, 15]",
             "opset 1\n input x: f32[1, 4, 1, 1]\n y = DepthToSpace(x) {blocksize = 2}\n output y: f32[1, 1, 2, 2]",
         ],
     ),
@@ -22,6 +25,8 @@ pub const DEFS: &[OpDef] = &[
         parse_reverse_sequence,
         &[
             "input x: f32[t, b, 4]\n input lens: i64[b]\n y = ReverseSequence(x, lens)\n output y: f32[t, b, 4]",
+            "input x: f32[5, 4, 3]\n const lens: i64[4] = [5, 1, 0, 3]\n y = ReverseSequence(x, lens)\n output y: f32[5, 4, 3]",
+            "input x: u8[4, 5, 3]\n const lens: i64[4] = [5, 1, 2, 3]\n y = ReverseSequence(x, lens) {batch_axis = 0, time_axis = 1}\n output y: u8[4, 5, 3]",
             "input x: f32[2, 5]\n input lens: i64[2]\n y = ReverseSequence(x, lens) {batch_axis = 0, time_axis = 1}\n output y: f32[2, 5]",
         ],
     ),
@@ -30,6 +35,7 @@ pub const DEFS: &[OpDef] = &[
         parse_space_to_depth,
         &[
             "input x: f32[n, 3, (h * 2), 6]\n y = SpaceToDepth(x) {blocksize = 2}\n output y: f32[n, 12, h, 3]",
+            "input x: i8[1, 3, 6, 10]\n y = SpaceToDepth(x) {blocksize = 2}\n output y: i8[1, 12, 3, 5]",
             "input x: f32[1, c, 4, 4]\n y = SpaceToDepth(x) {blocksize = 4}\n output y: f32[1, (c * 16), 1, 1]",
         ],
     ),
@@ -38,15 +44,27 @@ pub const DEFS: &[OpDef] = &[
         parse_transpose,
         &[
             "input x: f32[n, 3, 4]\n y = Transpose(x)\n output y: f32[4, 3, n]",
+            "input x: f32[2, 33, 45]\n y = Transpose(x) {perm = [0, 2, 1]}\n output y: f32[2, 45, 33]",
+            "input x: f16[65, 3, 16]\n y = Transpose(x) {perm = [2, 1, 0]}\n output y: f16[16, 3, 65]",
+            "input x: f32[17, 2, 3, 16]\n y = Transpose(x) {perm = [3, 1, 2, 0]}\n output y: f32[16, 2, 3, 17]",
+            "input x: f32[2, 5, 3, 8]\n y = Transpose(x) {perm = [0, 2, 1, 3]}\n output y: f32[2, 3, 5, 8]",
+            "input x: i64[3, 8, 5]\n y = Transpose(x) {perm = [0, 2, 1]}\n output y: i64[3, 5, 8]",
+            "input x: u8[2, 5, 3, 8]\n y = Transpose(x) {perm = [0, 2, 1, 3]}\n output y: u8[2, 3, 5, 8]",
+            "input x: i8[2, 5, 3, 16]\n y = Transpose(x) {perm = [2, 1, 0, 3]}\n output y: i8[3, 5, 2, 16]",
+            "input x: bool[7, 9]\n y = Transpose(x)\n output y: bool[9, 7]",
+            "input x: f32[5, 1, 7]\n y = Transpose(x) {perm = [1, 0, 2]}\n output y: f32[1, 5, 7]",
             "input x: str[2, n]\n y = Transpose(x) {perm = [1, 0]}\n output y: str[n, 2]",
             "input x: f32\n y = Transpose(x) {perm = [1, 0]}\n output y: f32[?, ?]",
         ],
     ),
     onnx(
         "Trilu",
-        |_, _| Ok(Box::new(Trilu)),
+        parse_trilu,
         &[
             "input x: f32[n, 3, 4]\n const k: i64[] = [1]\n y = Trilu(x, k) {upper = 0}\n output y: f32[n, 3, 4]",
+            "input x: i64[7, 9]\n const k: i64[] = [-2]\n y = Trilu(x, k)\n output y: i64[7, 9]",
+            "input x: f16[2, 5, 3]\n const k: i64[] = [100]\n y = Trilu(x, k)\n output y: f16[2, 5, 3]",
+            "input x: bool[5, 5]\n const k: i64[] = [-100]\n y = Trilu(x, k) {upper = 0}\n output y: bool[5, 5]",
             "input x: bool[0, 2]\n y = Trilu(x)\n output y: bool[0, 2]",
         ],
     ),
@@ -83,10 +101,26 @@ impl Op for Transpose {
         };
         Ok(vec![with_value(fact(x.dtype, shape), x.value.clone())])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let x = View::dense(&call.sizes(0));
+        let rank = x.sizes.len();
+        let perm = match &self.perm {
+            Some(perm) => axes_in(rank, perm).expect("infer has accepted the axes"),
+            None => (0..rank).rev().collect(),
+        };
+        view_of_input("transpose", call, &x.permuted(&perm))
+    }
 }
 
 struct DepthToSpace {
     blocksize: i64,
+    channels_first: bool,
+}
+
+/// Whether depth is [channels, block, block] rather than [block, block, channels].
+fn channels_first(attrs: &Attrs) -> bool {
+    attrs.str("mode") == Some("CRD")
 }
 
 /// A block that squared still is a number.
@@ -99,9 +133,15 @@ fn blocksize(attrs: &Attrs) -> Result<i64> {
     Ok(blocksize)
 }
 
+fn block(blocksize: i64) -> usize {
+    usize::try_from(blocksize).expect("parse has accepted the size")
+}
+
 fn parse_depth_to_space(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    let blocksize = blocksize(attrs)?;
-    Ok(Box::new(DepthToSpace { blocksize }))
+    Ok(Box::new(DepthToSpace {
+        blocksize: blocksize(attrs)?,
+        channels_first: channels_first(attrs),
+    }))
 }
 
 /// # Errors
@@ -131,15 +171,29 @@ impl Op for DepthToSpace {
         };
         Ok(vec![fact(x.dtype, Some(shape))])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let x = call.sizes(0);
+        let (b, c) = (block(self.blocksize), call.output_sizes(0)[1]);
+        let x = if self.channels_first {
+            View::dense(&[x[0], c, b, b, x[2], x[3]]).permuted(&[0, 1, 4, 2, 5, 3])
+        } else {
+            View::dense(&[x[0], b, b, c, x[2], x[3]]).permuted(&[0, 3, 4, 1, 5, 2])
+        };
+        view_of_input("depth_to_space", call, &x)
+    }
 }
 
 struct SpaceToDepth {
     blocksize: i64,
+    channels_first: bool,
 }
 
 fn parse_space_to_depth(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    let blocksize = blocksize(attrs)?;
-    Ok(Box::new(SpaceToDepth { blocksize }))
+    Ok(Box::new(SpaceToDepth {
+        blocksize: blocksize(attrs)?,
+        channels_first: channels_first(attrs),
+    }))
 }
 
 impl Op for SpaceToDepth {
@@ -156,6 +210,17 @@ impl Op for SpaceToDepth {
             _ => Shape::unknown(4),
         };
         Ok(vec![fact(x.dtype, Some(shape))])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (x, y, b) = (call.sizes(0), call.output_sizes(0), block(self.blocksize));
+        let x = View::dense(&[x[0], x[1], y[2], b, y[3], b]);
+        let perm = if self.channels_first {
+            [0, 1, 3, 5, 2, 4]
+        } else {
+            [0, 3, 5, 1, 2, 4]
+        };
+        view_of_input("space_to_depth", call, &x.permuted(&perm))
     }
 }
 
@@ -188,9 +253,33 @@ impl Op for ReverseSequence {
         }
         Ok(vec![fact(x.dtype, x.shape.clone())])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let sizes = call.sizes(0);
+        let axes = axes_in(sizes.len(), &[self.batch_axis, self.time_axis]);
+        let axes = axes.expect("infer has accepted the axes");
+        let strides = dense_strides(&sizes);
+        let kernel = Map::kernel("reverse_sequence", include_str!("reverse_sequence.wgsl"))
+            .param("n_batches", sizes[axes[0]])
+            .param("batch_stride", strides[axes[0]])
+            .param("n_times", sizes[axes[1]])
+            .param("time_stride", strides[axes[1]])
+            .read("x", call.input(0)?)
+            .read("lens", call.input(1)?);
+        let n_elems = sizes.iter().product();
+        let y = call.output(0)?;
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
+    }
 }
 
-struct Trilu;
+struct Trilu {
+    upper: bool,
+}
+
+fn parse_trilu(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let upper = attrs.int("upper").unwrap_or(1) != 0;
+    Ok(Box::new(Trilu { upper }))
+}
 
 impl Op for Trilu {
     /// x: [.., rows, cols], k: one element -> the shape of x.
@@ -203,5 +292,30 @@ impl Op for Trilu {
             axis_in(shape.rank(), -2)?;
         }
         Ok(vec![fact(x.dtype, x.shape.clone())])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let sizes = call.sizes(0);
+        let (rows, cols) = (sizes[sizes.len() - 2], sizes[sizes.len() - 1]);
+        let k = if call.has_input(1) {
+            call.ints(1)?[0]
+        } else {
+            0
+        };
+        // Further diagonals are as empty as the first that is.
+        let far = |n: usize| i32::try_from(n).expect("the plan refuses tensors of 2^31 elements");
+        let k = k.clamp(-i64::from(far(rows)), i64::from(far(cols)));
+        let keeps = if self.upper { ">=" } else { "<=" };
+        let kernel = Map::kernel("trilu", include_str!("trilu.wgsl"))
+            .param("rows", rows)
+            .param("cols", cols)
+            .param_i32("k", k as i32)
+            .snippet(&format!(
+                "fn keeps(diagonal: i32) -> bool {{ return diagonal {keeps} params.k; }}"
+            ))
+            .read("x", call.input(0)?);
+        let n_elems = sizes.iter().product();
+        let y = call.output(0)?;
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
     }
 }

@@ -4,39 +4,41 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::bind::bind_sizes;
+use super::Session;
+use super::concrete::{Key, concrete};
 use super::deciding::deciding_inputs;
-use super::{Session, Sizes};
 use crate::backend::cpu;
 use crate::backend::webgpu::{Device, Executor, Feed, Fetched, Gpu, HostPiece, Loaded, Location};
-use crate::error::Result;
-use crate::graph::{Graph, Source};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::inspect::Port;
 use crate::passes;
-use crate::plan::{MakePlan, Memory, Placement, Plan, lower, plan};
-use crate::tensor::{Fact, Tensor};
+use crate::plan::{MakePlan, Memory, Placement, Plan, plan};
+use crate::tensor::Tensor;
+use crate::trace::{Switch, is_on, tell};
 
 /// Plans for other shapes that stay compiled.
 const MAX_PLANS: usize = 8;
 
+/// Constants up to this size stay on the host too: they are shapes and axes, which rules ask for.
+const MAX_HOST_BYTES: usize = 4096;
+
 /// The plans of one model on one device.
 pub struct GpuSession<D: Device> {
     executor: Executor<D>,
-    /// Prepared for any shape.
-    graph: Graph,
+    /// Prepared for any shape; `None` once the only plan there can be is made.
+    graph: RefCell<Option<Graph>>,
     inputs: Vec<Port>,
     /// Inputs whose elements are part of a plan's key.
     deciding: Vec<String>,
+    /// The key of the only plan, where nothing is left open.
+    only: Option<Key>,
     strict: bool,
     /// The latest at the end.
     plans: RefCell<Vec<(Key, Rc<Loaded<D>>)>>,
     timings: RefCell<Vec<NodeTime>>,
     n_planned: Cell<usize>,
 }
-
-/// What a plan is made for: the sizes of each input and the elements of deciding ones.
-#[derive(Clone, PartialEq)]
-struct Key(Vec<(String, Vec<usize>, Option<Tensor>)>);
 
 /// How long one launch took.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,19 +50,27 @@ pub struct NodeTime {
 }
 
 impl<D: Device> GpuSession<D> {
-    /// Makes the graph of a session ready for plans on this device.
+    /// Makes the graph of a session ready for plans on this device. The session gives its graph
+    /// away: weights are to lie in one place only.
     ///
     /// # Errors
     /// What the passes find, which for a prepared graph is nothing new.
     pub fn new(session: &Session, gpu: Rc<Gpu<D>>) -> Result<GpuSession<D>> {
-        let mut graph = session.graph()?.clone();
+        let mut graph = session.give_graph()?;
         passes::fuse(&mut graph, &cpu::evaluate)?;
+        let deciding = deciding_inputs(&graph);
+        let fixed = session.inputs.iter().map(|port| {
+            let sizes = port.fact.sizes()?;
+            Some((port.name.clone(), sizes, None))
+        });
+        let only = fixed.collect::<Option<Vec<_>>>().map(Key);
         Ok(GpuSession {
             executor: Executor::new(gpu),
-            deciding: deciding_inputs(&graph),
+            only: only.filter(|_| deciding.is_empty()),
+            deciding,
             inputs: session.inputs.clone(),
             strict: session.strict,
-            graph,
+            graph: RefCell::new(Some(graph)),
             plans: RefCell::default(),
             timings: RefCell::default(),
             n_planned: Cell::new(0),
@@ -77,17 +87,10 @@ impl<D: Device> GpuSession<D> {
     /// # Errors
     /// As [`GpuSession::run`].
     pub async fn compile(&self) -> Result<bool> {
-        if !self.deciding.is_empty() {
-            return Ok(false);
-        }
-        let fixed = self.inputs.iter().map(|port| {
-            let sizes = port.fact.sizes()?;
-            Some((port.name.clone(), sizes, None))
-        });
-        let Some(key) = fixed.collect::<Option<Vec<_>>>() else {
+        let Some(key) = &self.only else {
             return Ok(false);
         };
-        self.loaded(Key(key)).await?;
+        self.loaded(key.clone()).await?;
         Ok(true)
     }
 
@@ -103,6 +106,7 @@ impl<D: Device> GpuSession<D> {
         fetches: &[(&str, Location)],
         timed: bool,
     ) -> Result<Vec<Fetched<D>>> {
+        let timed = timed || is_on(Switch::Time);
         let feeds = self.with_deciding_on_host(feeds).await?;
         let key = self.inputs.iter().filter_map(|port| {
             let feed = feeds.get(&port.name)?;
@@ -164,7 +168,9 @@ impl<D: Device> GpuSession<D> {
                 elapsed_ns,
             }
         });
-        *self.timings.borrow_mut() = times.collect();
+        let times: Vec<NodeTime> = times.collect();
+        tell(Switch::Time, || table(&times));
+        *self.timings.borrow_mut() = times;
         Ok(())
     }
 
@@ -178,7 +184,10 @@ impl<D: Device> GpuSession<D> {
             Some(loaded) => loaded,
             None => {
                 let plan = self.plan(&key)?;
-                Rc::new(self.executor.load(plan, &load_piece).await?)
+                tell(Switch::Plan, || plan.to_string());
+                let loaded = self.executor.load(plan, &load_piece).await?;
+                self.let_go();
+                Rc::new(loaded)
             }
         };
         let mut plans = self.plans.borrow_mut();
@@ -189,44 +198,36 @@ impl<D: Device> GpuSession<D> {
         Ok(loaded)
     }
 
-    /// The graph with everything known put in, as it will run.
-    fn concrete(&self, key: &Key) -> Result<Graph> {
-        let mut graph = self.graph.clone();
-        let sizes = key
-            .0
-            .iter()
-            .map(|(name, sizes, _)| (name.clone(), sizes.clone()));
-        bind_sizes(&mut graph, &self.inputs, &sizes.collect::<Sizes>())?;
-        for (name, _, value) in &key.0 {
-            let (Some(tensor), Some(id)) = (value, graph.find(name)) else {
-                continue;
-            };
-            graph.inputs.retain(|&input| input != id);
-            let input = graph.value_mut(id);
-            input.fact = Fact::of(tensor);
-            input.source = Source::Constant(tensor.clone());
+    /// Gives back the memory of what the GPU has now.
+    fn let_go(&self) {
+        let mut graph = self.graph.borrow_mut();
+        if self.only.is_some() {
+            *graph = None;
         }
-        passes::prepare(&mut graph, &cpu::evaluate)?;
-        passes::fuse(&mut graph, &cpu::evaluate)?;
-        // Last: what was fused and has no kernel becomes its parts again.
-        let caps = self.gpu().device.capabilities();
-        let refused = |graph: &Graph, id| lower(graph, id, caps).is_err();
-        if passes::expand(&mut graph, &refused)? {
-            passes::prepare(&mut graph, &cpu::evaluate)?;
+        let Some(graph) = &mut *graph else { return };
+        graph.forget(&|name, tensor| {
+            tensor.bytes().len() > MAX_HOST_BYTES && self.executor.holds(name)
+        });
+        if self.n_planned.get() == 1 {
+            graph.detach();
         }
-        Ok(graph)
     }
 
     fn plan(&self, key: &Key) -> Result<Plan> {
         self.n_planned.set(self.n_planned.get() + 1);
-        let graph = self.concrete(key)?;
+        let caps = self.gpu().device.capabilities();
+        let gone = || Error::internal("session", "its only plan is made, and another asked for");
+        let graph = self.graph.borrow().clone().ok_or_else(gone)?;
+        let graph = concrete(graph, &self.inputs, key, caps)?;
+        let general = self.graph.borrow();
         let is_shared = |name: &str, tensor: &Tensor| {
-            let general = self.graph.find(name).and_then(|id| self.graph.constant(id));
-            general.is_some_and(|general| general.shares_elements(tensor))
+            let general = general.as_ref().filter(|_| self.only.is_none());
+            let constant = general.and_then(|graph| graph.weight(graph.find(name)?));
+            constant.is_some_and(|constant| constant.shares_elements(tensor))
         };
         plan(&MakePlan {
             graph: &graph,
-            caps: self.gpu().device.capabilities(),
+            caps,
             cpu_refusal: &cpu::refusal,
             is_shared: &is_shared,
             strict: self.strict,
@@ -264,6 +265,23 @@ impl<D: Device> GpuSession<D> {
     pub fn timings(&self) -> Vec<NodeTime> {
         self.timings.borrow().clone()
     }
+}
+
+/// One line for each launch, in the order they ran.
+fn table(times: &[NodeTime]) -> String {
+    let total: u64 = times.iter().map(|time| time.elapsed_ns).sum();
+    let lines = times.iter().map(|time| {
+        let NodeTime {
+            node,
+            op,
+            kernel,
+            elapsed_ns,
+        } = time;
+        let micros = *elapsed_ns as f64 / 1e3;
+        let share = 100.0 * *elapsed_ns as f64 / total.max(1) as f64;
+        format!("{micros:10.1} us {share:5.1} %  {kernel:24} {op} {node}\n")
+    });
+    lines.collect::<String>() + &format!("{:10.1} us in all\n", total as f64 / 1e3)
 }
 
 struct CpuPiece {

@@ -1,6 +1,7 @@
 //! A model made ready to run: prepared once, placed on a backend, checked at every run.
 
 mod bind;
+mod concrete;
 mod deciding;
 mod gpu;
 mod options;
@@ -16,11 +17,14 @@ use crate::backend::webgpu::{
 };
 use crate::backend::{cpu, wonnx};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Graph, infer, verify};
+use crate::graph::{Graph, infer, text, verify};
 use crate::inspect::Port;
+use crate::kernel::Capabilities;
 use crate::model::onnx::{WriteOptions, write};
 use crate::passes;
+use crate::plan::{MakePlan, plan};
 use crate::tensor::{DType, Shape, Tensor};
+use crate::trace::{Switch, tell};
 
 use bind::{bind_free_dimensions, fix_defaults};
 use reasons::Reasons;
@@ -48,7 +52,7 @@ pub struct Session {
     passed_over: Option<String>,
     strict: bool,
     /// The prepared graph, kept while plans for further shapes may be asked for.
-    graph: Option<Graph>,
+    graph: RefCell<Option<Graph>>,
     /// The graph on `cpu`, or why it is not there; made when a plan comes to it.
     cpu: OnceCell<Result<cpu::CpuModel>>,
     /// What was planned last for wonnx and not yet asked for.
@@ -71,16 +75,18 @@ impl Session {
         fix_defaults(&mut graph);
         bind_free_dimensions(&mut graph, &options.free_dimensions)?;
         let inputs = ports(&graph, &graph.inputs);
+        tell(Switch::Graph, || text::print_short(&graph));
         passes::prepare(&mut graph, &cpu::evaluate)?;
+        tell(Switch::Passes, || text::print_short(&graph));
         let outputs = ports(&graph, &graph.outputs);
         let (candidates, passed_over) = options::candidates(options);
-        let mut session = Session {
+        let session = Session {
             inputs,
             outputs,
             candidates,
             passed_over,
             strict: options.strict,
-            graph: Some(graph),
+            graph: RefCell::new(Some(graph)),
             cpu: OnceCell::new(),
             planned: RefCell::default(),
             placement: RefCell::default(),
@@ -91,12 +97,12 @@ impl Session {
             let names = session.inputs.iter().map(|port| port.name.clone());
             let sizes: Sizes = names.zip(sizes).collect();
             let plan = session.plan(&sizes)?;
-            session.planned = RefCell::new(Some((sizes, plan)));
+            session.planned.replace(Some((sizes, plan)));
         } else if session.candidates == [Provider::Cpu] {
             session.plan(&HashMap::new())?;
         }
         if session.candidates == [Provider::Cpu] {
-            session.graph = None;
+            session.graph.take();
         }
         Ok(session)
     }
@@ -104,7 +110,7 @@ impl Session {
     /// The graph on `cpu`, loaded at the first call.
     fn on_cpu(&self) -> Result<&cpu::CpuModel> {
         let loaded = self.cpu.get_or_init(|| {
-            let mut graph = self.graph.clone().ok_or_else(graph_is_gone)?;
+            let mut graph = self.graph()?;
             let refused = |graph: &Graph, id| cpu::refusal(graph, id).is_some();
             if passes::expand(&mut graph, &refused)? {
                 passes::prepare(&mut graph, &cpu::evaluate)?;
@@ -116,8 +122,18 @@ impl Session {
     }
 
     /// The prepared graph.
-    fn graph(&self) -> Result<&Graph> {
-        self.graph.as_ref().ok_or_else(graph_is_gone)
+    fn graph(&self) -> Result<Graph> {
+        self.graph.borrow().clone().ok_or_else(graph_is_gone)
+    }
+
+    /// The prepared graph; no other plan is made after that.
+    fn give_graph(&self) -> Result<Graph> {
+        self.graph.take().ok_or_else(graph_is_gone)
+    }
+
+    /// The provider that is asked first.
+    pub fn preferred(&self) -> Provider {
+        self.candidates.first().copied().unwrap_or(Provider::Cpu)
     }
 
     pub fn inputs(&self) -> &[Port] {
@@ -156,7 +172,7 @@ impl Session {
                 Provider::Cpu => match self.on_cpu() {
                     Err(error) => refusal = Some(error),
                     Ok(_) => {
-                        if let Some(graph) = &self.graph {
+                        if let Some(graph) = &*self.graph.borrow() {
                             let why = self.passed_over.as_deref();
                             *self.placement.borrow_mut() = reasons.rows(graph, Provider::Cpu, why);
                         }
@@ -176,8 +192,7 @@ impl Session {
     }
 
     fn plan_wonnx(&self, sizes: &Sizes, reasons: &mut Reasons) -> Result<Option<Plan>> {
-        let graph = self.graph()?;
-        let mut graph = graph.clone();
+        let mut graph = self.graph()?;
         bind::bind_sizes(&mut graph, &self.inputs, sizes)?;
         passes::prepare(&mut graph, &cpu::evaluate)?;
         passes::lower_for_wonnx(&mut graph, &cpu::evaluate)?;
@@ -331,6 +346,39 @@ pub fn advance(graph: &mut Graph, options: &Options, stage: &str) -> Result<()> 
             Err(Error::new(ErrorKind::InvalidInput, stage, why))
         }
     }
+}
+
+/// The plan for a device without anything special, as text; symbols take the caller's sizes.
+///
+/// # Errors
+/// As [`Session::create`]; `INVALID_INPUT` when a size is left open.
+pub fn plan_text(graph: Graph, options: &Options) -> Result<String> {
+    let session = Session::create(graph, options)?;
+    let mut graph = session.give_graph()?;
+    passes::fuse(&mut graph, &cpu::evaluate)?;
+    let key = session.inputs.iter().map(|port| {
+        let sizes = port.fact.sizes().ok_or_else(|| {
+            let shape = port
+                .fact
+                .shape
+                .as_ref()
+                .map_or_else(|| "?".into(), Shape::to_string);
+            let why = format!("a plan is for known sizes, and this input is {shape}");
+            Error::new(ErrorKind::InvalidInput, &port.name, why)
+        })?;
+        Ok((port.name.clone(), sizes, None))
+    });
+    let key = concrete::Key(key.collect::<Result<_>>()?);
+    let caps = Capabilities::default();
+    let graph = concrete::concrete(graph, &session.inputs, &key, &caps)?;
+    let plan = plan(&MakePlan {
+        graph: &graph,
+        caps: &caps,
+        cpu_refusal: &cpu::refusal,
+        is_shared: &|_, _| false,
+        strict: session.strict,
+    })?;
+    Ok(plan.to_string())
 }
 
 fn graph_is_gone() -> Error {
