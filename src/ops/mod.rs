@@ -40,6 +40,7 @@ mod pointwise;
 mod pool;
 mod pow;
 mod product;
+mod product_kernel;
 mod qlinear;
 mod quantize;
 mod random;
