@@ -214,7 +214,9 @@ fn store(name: &str, storage: Storage) -> String {
             return format!("fn store_{name}(i: u32, value: {value}) {{ {name}[i] = value; }}");
         }
         Storage::F16 => {
-            return format!("fn store_{name}(i: u32, value: f32) {{ {name}[i] = f16(nearest_half(value)); }}");
+            return format!(
+                "fn store_{name}(i: u32, value: f32) {{ {name}[i] = f16(nearest_half(value)); }}"
+            );
         }
         Storage::I8 => "bitcast<vec4<u32>>(value)",
         Storage::U8 => "value",
