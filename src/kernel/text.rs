@@ -61,6 +61,17 @@ impl Kernel {
         })
     }
 
+    /// `params.name`, words in vectors of four; behind all other parameters.
+    pub fn param_words(mut self, name: &str, words: &[u32]) -> Kernel {
+        let aligned = self.params.len().next_multiple_of(4);
+        self.params.resize(aligned, 0);
+        self.params.extend(words);
+        let n_vectors = words.len().div_ceil(4);
+        writeln!(self.members, "  {name}: array<vec4<u32>, {n_vectors}>,")
+            .expect("strings take what is written");
+        self
+    }
+
     fn push_param(&mut self, name: &str, wgsl: &str, word: u32) {
         self.params.push(word);
         writeln!(self.members, "  {name}: {wgsl},").expect("strings take what is written");
