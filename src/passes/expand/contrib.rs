@@ -105,8 +105,15 @@ fn activate(b: &Build, y: ValueId, params: &[f32]) -> Formula {
     let dtype = b.dtype(b.x()?)?;
     Ok(match b.node.attrs.str("activation").unwrap_or_default() {
         "" => y,
-        name @ ("Relu" | "Sigmoid" | "Tanh") => b.op(name, &[y]),
+        name @ ("Exp" | "Gelu" | "HardSwish" | "Mish" | "Relu" | "Sigmoid" | "Softplus"
+        | "Tanh") => b.op(name, &[y]),
+        "Elu" => b.op_with("Elu", &[y], [alpha(1.0)]),
+        "GeluTanh" => b.op_with("Gelu", &[y], [("approximate", Attr::Str(b"tanh".to_vec()))]),
         "LeakyRelu" => b.op_with("LeakyRelu", &[y], [alpha(0.01)]),
+        "Swish" => {
+            let alpha = params.first().copied().unwrap_or(1.0);
+            return activation::swish_of(b, y, alpha.into());
+        }
         "Clip" => {
             let &[min, max] = params else {
                 return Err(Skip::Refused("activation_params are not two bounds"));
@@ -133,9 +140,24 @@ pub(super) fn fused_matmul(b: &Build) -> Formula {
     if b.int("transBatchA", 0) != 0 || b.int("transBatchB", 0) != 0 {
         return Err(Skip::Refused("the batch axis is moved"));
     }
-    let oriented = |idx: usize, attr: &str| -> Formula {
+    scaled_product(b, ["transA", "transB"])
+}
+
+// activation(alpha * matmul(a, b) + bias + residual)
+pub(super) fn own_matmul(b: &Build) -> Formula {
+    let mut y = scaled_product(b, ["trans_a", "trans_b"])?;
+    for added in [2, 3].into_iter().filter_map(|idx| b.node.input(idx)) {
+        y = b.add(y, added);
+    }
+    let params = b.node.attrs.floats("activation_params").unwrap_or_default();
+    activate(b, y, params)
+}
+
+/// alpha * matmul(a, b), each with its last two axes exchanged where its attribute says so.
+fn scaled_product(b: &Build, attrs: [&str; 2]) -> Formula {
+    let oriented = |idx: usize| -> Formula {
         let value = b.input(idx)?;
-        if b.int(attr, 0) == 0 {
+        if b.int(attrs[idx], 0) == 0 {
             return Ok(value);
         }
         let rank = b.rank(value)?;
@@ -146,7 +168,7 @@ pub(super) fn fused_matmul(b: &Build) -> Formula {
         }
         Ok(b.transpose(value, &perm))
     };
-    let y = b.op("MatMul", &[oriented(0, "transA")?, oriented(1, "transB")?]);
+    let y = b.op("MatMul", &[oriented(0)?, oriented(1)?]);
     let alpha = b.float("alpha", 1.0);
     Ok(if alpha == 1.0 {
         y
