@@ -93,6 +93,8 @@ enum Form {
     Block,
     /// Tiles in workgroup memory, of this many invocations along features and places.
     Tile { height: usize, width: usize },
+    /// Four features at four places, of a transposed convolution.
+    Transposed,
 }
 
 const LARGE_TILE: Form = Form::Tile {
@@ -152,18 +154,39 @@ pub(super) fn dispatch(
         z: optional(3)?,
         activation: activation.ok_or_else(|| format!("no kernel computes {name}"))?,
     };
+    let geometry = geometry.flattened();
+    let form = form(&geometry, call.caps);
+    run(call, geometry, form, epilogue)
+}
+
+/// x: [batch, groups * channels, d..], w: [groups * channels, features, k..], bias
+/// -> [batch, groups * features, d'..]. What the slides have before x, the output loses.
+pub(super) fn dispatch_transposed(call: &Call, geometry: Geometry) -> Result<Dispatch, Refusal> {
+    let epilogue = Epilogue {
+        bias: call.has_input(2).then(|| call.input(2)).transpose()?,
+        z: None,
+        activation: "x".to_owned(),
+    };
+    run(call, geometry, Form::Transposed, epilogue)
+}
+
+fn run(
+    call: &Call,
+    geometry: Geometry,
+    form: Form,
+    epilogue: Epilogue,
+) -> Result<Dispatch, Refusal> {
     let (x, w, y) = (call.input(0)?, call.input(1)?, call.output(0)?);
     if !x.storage.is_float() {
         return Err("it is not over floats".into());
     }
-    let geometry = geometry.flattened();
     let mut conv = Conv {
         caps: call.caps,
         x,
         w,
         y,
         epilogue,
-        form: form(&geometry, call.caps),
+        form,
         geometry,
         dispatch: Dispatch::default(),
     };
@@ -172,6 +195,7 @@ pub(super) fn dispatch(
         Form::Depthwise(depthwise) => conv.depthwise(depthwise),
         Form::Block => conv.block(),
         Form::Tile { height, width } => conv.tile(height, width),
+        Form::Transposed => conv.transposed(),
     };
     conv.dispatch.launches.push(launch);
     Ok(conv.dispatch)
@@ -273,15 +297,46 @@ impl Conv<'_> {
         ])
     }
 
+    fn transposed(&mut self) -> Launch {
+        let fours = self.geometry.features.div_ceil(4);
+        let w = self.packed(fours);
+        let geometry = &self.geometry;
+        let [outer, middle, inner] = geometry.slides;
+        let n_groups = geometry.batch * geometry.groups;
+        let blocks = inner.y.div_ceil(inner.stride).div_ceil(4);
+        let kernel = Kernel::new("conv_transpose", include_str!("conv_transpose.wgsl"))
+            .param("n_groups", n_groups)
+            .param("fours", fours)
+            .param("blocks", blocks);
+        let kernel = geometry
+            .declare(kernel)
+            .read("x", self.x)
+            .read_vec4("w", w)
+            .write("y", self.y);
+        let n_invocations = n_groups * fours * outer.y * middle.y * inner.stride * blocks;
+        self.epilogue
+            .declare(kernel)
+            .launch(grid(n_invocations.div_ceil(64), self.caps))
+    }
+
     /// The weights as [groups, terms, fours, 4].
     fn packed(&mut self, fours: usize) -> Port {
         let geometry = &self.geometry;
         let n_elems = geometry.groups * geometry.terms() * fours * 4;
+        let taps = geometry.terms() / geometry.channels.max(1);
+        let (feature_stride, channel_stride) = match self.form {
+            Form::Transposed => (taps, geometry.features * taps),
+            _ => (geometry.terms(), taps),
+        };
         let packed = self.dispatch.add_scratch(self.w.storage, n_elems);
         let kernel = Map::kernel("conv_pack", include_str!("conv_pack.wgsl"))
             .param("features", geometry.features)
             .param("terms", geometry.terms())
             .param("fours", fours)
+            .param("taps", taps)
+            .param("group_stride", geometry.features * geometry.terms())
+            .param("feature_stride", feature_stride)
+            .param("channel_stride", channel_stride)
             .read("w", self.w);
         let launch = Map::launch(kernel, packed, n_elems, self.caps);
         self.dispatch.launches.push(launch);

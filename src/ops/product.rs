@@ -1,11 +1,11 @@
-//! Kernels of matrix products, for every operator that has one:
-//! `y[row, col] = activate(alpha * sum_k a[row, k] * b[k, col] + beta * c[row, col] + residual[row, col])`.
+//! Matrix products, for every operator that has one:
+//! `y[row, col] = activate(alpha * sum_k a[row, k] * b[k, col] + beta * added[row, col] + residual[row, col])`.
 //!
-//! Matrices are given by strides, so a transposed one is another pair of numbers.
+//! Matrices are given by strides, so a transposed one is another pair of numbers. What is computed
+//! is here, by which kernel is in [`choose`], and the text of the kernels in `product_kernel`.
 
-use crate::kernel::{
-    Axes, Call, Capabilities, Dispatch, Kernel, Launch, Port, collapse, dense_strides, grid,
-};
+use super::product_kernel;
+use crate::kernel::{Axes, Call, Dispatch, Map, Port, collapse, dense_strides};
 
 /// Where the elements of a matrix lie, from its own first element on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +15,12 @@ pub(super) struct Matrix {
     pub col_stride: usize,
 }
 
+impl Matrix {
+    fn transpose(&mut self) {
+        std::mem::swap(&mut self.row_stride, &mut self.col_stride);
+    }
+}
+
 /// A zero point for each row or column of an integer matrix; a stride of 0 gives all the same.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Zero {
@@ -22,7 +28,7 @@ pub(super) struct Zero {
     pub stride: usize,
 }
 
-/// What is added to the product before the activation, without a batch.
+/// What is added to the product before the activation, the same for all of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Added {
     pub matrix: Matrix,
@@ -46,7 +52,7 @@ pub(super) struct Product {
     pub added: Option<Added>,
     /// Of the layout of y.
     pub residual: Option<Port>,
-    /// `fn activate(x: f32) -> f32`, for floats.
+    /// `fn activate(x: vec4<f32>) -> vec4<f32>`, for floats.
     pub activation: Option<String>,
 }
 
@@ -102,43 +108,65 @@ impl Layout {
     }
 }
 
+/// How a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Variant {
+    /// 4 rows and 4 columns for each invocation, from single elements: integers.
+    Lane,
+    /// 4 rows and 8 columns for each invocation.
+    Block,
+    /// 1 row and 4 columns for each invocation.
+    Row,
+    /// 4 columns of all of these rows for each workgroup, which shares the sum.
+    Split { rows: usize },
+    /// 64 columns and 16 times these rows for each workgroup, by way of its memory.
+    Tile { rows: usize },
+}
+
+/// A processor that plays GPU pays for every barrier and gains nothing from workgroup memory.
+pub(super) fn choose(is_float: bool, software: bool, m: usize, n: usize, batch: usize) -> Variant {
+    if !is_float {
+        return Variant::Lane;
+    }
+    if software {
+        return if m == 1 { Variant::Row } else { Variant::Block };
+    }
+    match m {
+        0..=8 => Variant::Split {
+            rows: m.next_power_of_two(),
+        },
+        // Taller tiles load less, but there have to be enough of them to keep a device busy.
+        _ if batch * m.div_ceil(128) * n.div_ceil(64) >= 128 => Variant::Tile { rows: 8 },
+        _ if m > 32 && batch * m.div_ceil(64) * n.div_ceil(64) >= 32 => Variant::Tile { rows: 4 },
+        _ => Variant::Tile { rows: 2 },
+    }
+}
+
 impl Product {
     /// a: [.., m, k], b: [.., k, n] -> a dense y [.., m, n], the leading axes broadcast.
     pub fn new(a: (Port, &Layout), b: (Port, &Layout), y: Port) -> Product {
-        let ((a, a_layout), (b, b_layout)) = (a, b);
-        let (a_rank, b_rank) = (a_layout.sizes.len(), b_layout.sizes.len());
-        let batch_rank = a_rank.max(b_rank) - 2;
-        let mut sizes = vec![1; batch_rank];
-        for layout in [a_layout, b_layout] {
-            let own = layout.sizes.len() - 2;
-            for (size, &other) in sizes[batch_rank - own..].iter_mut().zip(&layout.sizes) {
-                if *size == 1 {
-                    *size = other;
-                }
+        let (a_sizes, b_sizes) = (&a.1.sizes, &b.1.sizes);
+        let batch_rank = a_sizes.len().max(b_sizes.len()) - 2;
+        let mut y_sizes = vec![1; batch_rank];
+        for sizes in [a_sizes, b_sizes] {
+            let own = sizes.len() - 2;
+            let aligned = y_sizes[batch_rank - own..].iter_mut().zip(sizes);
+            for (size, &other) in aligned.filter(|(size, _)| **size == 1) {
+                *size = other;
             }
         }
-        let (m, k) = (a_layout.sizes[a_rank - 2], a_layout.sizes[a_rank - 1]);
-        let n = b_layout.sizes[b_rank - 1];
-        let mut y_sizes = sizes.clone();
-        y_sizes.extend([m, n]);
-        let y_layout = Layout::dense(&y_sizes);
-        Product::strided((a, a_layout), (b, b_layout), (y, &y_layout), &sizes, k)
+        y_sizes.extend([a_sizes[a_sizes.len() - 2], b_sizes[b_sizes.len() - 1]]);
+        Product::strided(a, b, (y, &Layout::dense(&y_sizes)))
     }
 
-    /// The same with a layout for y; `batch` is what the leading axes are stretched to.
-    pub fn strided(
-        a: (Port, &Layout),
-        b: (Port, &Layout),
-        y: (Port, &Layout),
-        batch: &[usize],
-        k: usize,
-    ) -> Product {
+    /// The same with a layout for y, whose leading axes are those of the batch.
+    pub fn strided(a: (Port, &Layout), b: (Port, &Layout), y: (Port, &Layout)) -> Product {
+        let (batch, matrix) = y.1.sizes.split_at(y.1.sizes.len() - 2);
         let strides = [a.1, b.1, y.1].map(|layout| layout.batch_strides(batch));
-        let y_rank = y.1.sizes.len();
         Product {
-            m: y.1.sizes[y_rank - 2],
-            n: y.1.sizes[y_rank - 1],
-            k,
+            m: matrix[0],
+            n: matrix[1],
+            k: a.1.sizes[a.1.sizes.len() - 1],
             batch: collapse(batch, &strides),
             a: a.1.matrix(a.0),
             b: b.1.matrix(b.0),
@@ -152,25 +180,8 @@ impl Product {
         }
     }
 
-    /// Takes the batch of a for rows where all of it meets the same b.
-    fn fold_batch(&mut self) {
-        let per_row = |zero: &Option<Zero>| zero.is_some_and(|zero| zero.stride != 0);
-        let strides: Vec<usize> = self.batch.strides.iter().map(|all| all[0]).collect();
-        let follows = |matrix: &Matrix, stride: usize| stride == self.m * matrix.row_stride;
-        let added = self.added.is_none_or(|added| added.matrix.row_stride == 0);
-        if self.batch.rank() == 1
-            && self.batch.sizes[0] > 1
-            && strides[1] == 0
-            && (self.m == 1 || follows(&self.a, strides[0]) && follows(&self.y, strides[2]))
-            && added
-            && !per_row(&self.zero_a)
-        {
-            if self.m == 1 {
-                (self.a.row_stride, self.y.row_stride) = (strides[0], strides[2]);
-            }
-            self.m *= self.batch.sizes[0];
-            self.batch = collapse(&[], &[vec![], vec![], vec![]]);
-        }
+    pub fn n_matrices(&self) -> usize {
+        self.batch.sizes.iter().product()
     }
 
     pub fn dispatch(self, call: &Call) -> Dispatch {
@@ -182,94 +193,116 @@ impl Product {
     /// Adds the launches to those before.
     pub fn append(mut self, dispatch: &mut Dispatch, call: &Call) {
         self.fold_batch();
-        dispatch.launches.push(self.lane(call.caps));
+        if self.n == 1 && self.m > 1 {
+            self.transpose();
+        }
+        let is_float = self.y.port.storage.is_float();
+        let n_matrices = self.n_matrices();
+        let variant = choose(is_float, call.caps.software, self.m, self.n, n_matrices);
+        self.pack_b(variant, dispatch, call);
+        dispatch
+            .launches
+            .push(product_kernel::launch(&self, variant, call.caps));
     }
 
-    /// Each invocation computes 4 rows and 4 columns from single elements.
-    fn lane(&self, caps: &Capabilities) -> Launch {
-        let n_matrices: usize = self.batch.sizes.iter().product();
-        let (row_blocks, col_blocks) = (self.m.div_ceil(4), self.n.div_ceil(4));
-        let kernel = Kernel::new("matmul_lane", include_str!("matmul_lane.wgsl"))
-            .param("n_matrices", n_matrices)
-            .param("row_blocks", row_blocks)
-            .param("col_blocks", col_blocks)
-            .read("a", self.a.port)
-            .read("b", self.b.port);
-        let n_invocations = n_matrices * row_blocks * col_blocks;
-        self.epilogue(self.loads(kernel))
-            .write("y", self.y.port)
-            .launch(grid(n_invocations.div_ceil(64), caps))
+    /// Takes the batch of a for rows where all of it meets the same b.
+    fn fold_batch(&mut self) {
+        let strides: Vec<usize> = self.batch.strides.iter().map(|all| all[0]).collect();
+        let follows = |matrix: &Matrix, stride: usize| stride == self.m * matrix.row_stride;
+        let is_same_for_rows = self.added.is_none_or(|added| added.matrix.row_stride == 0)
+            && self.zero_a.is_none_or(|zero| zero.stride == 0);
+        if self.batch.rank() == 1
+            && self.batch.sizes[0] > 1
+            && strides[1] == 0
+            && (self.m == 1 || follows(&self.a, strides[0]) && follows(&self.y, strides[2]))
+            && is_same_for_rows
+        {
+            if self.m == 1 {
+                (self.a.row_stride, self.y.row_stride) = (strides[0], strides[2]);
+            }
+            self.m *= self.batch.sizes[0];
+            self.batch = collapse(&[], &[vec![], vec![], vec![]]);
+        }
     }
 
-    /// Adds `fn left(i: u32, row: u32) -> acc` and `fn right(i: u32, col: u32) -> acc`, the numbers
-    /// in the elements of a and b, and the sizes and strides.
-    fn loads(&self, kernel: Kernel) -> Kernel {
-        let mut kernel = kernel
-            .param("m", self.m)
-            .param("n", self.n)
+    /// Computes the transposed product of the transposed matrices: a single column is a row.
+    fn transpose(&mut self) {
+        std::mem::swap(&mut self.m, &mut self.n);
+        std::mem::swap(&mut self.a, &mut self.b);
+        std::mem::swap(&mut self.zero_a, &mut self.zero_b);
+        self.batch.strides.swap(0, 1);
+        self.a.transpose();
+        self.b.transpose();
+        self.y.transpose();
+        if let Some(added) = &mut self.added {
+            added.matrix.transpose();
+        }
+    }
+
+    /// Lays a constant b out in rows of whole vectors, which is done once.
+    fn pack_b(&mut self, variant: Variant, dispatch: &mut Dispatch, call: &Call) {
+        use crate::kernel::Operand;
+        let Operand::Input(idx) = self.b.port.operand else {
+            return;
+        };
+        let is_shared = self.batch.strides[1].iter().all(|&stride| stride == 0);
+        let lies_well = match product_kernel::along(self).1 {
+            product_kernel::Along::N => true,
+            // Few rows read what they need of columns as well as of rows.
+            product_kernel::Along::K => !matches!(variant, Variant::Tile { .. }),
+            product_kernel::Along::Single => false,
+        };
+        if call.constant(idx).is_none() || !is_shared || lies_well || variant == Variant::Lane {
+            return;
+        }
+        let (rows, cols) = (self.k.next_multiple_of(4), self.n.next_multiple_of(4));
+        let packed = dispatch.add_scratch(self.b.port.storage, rows * cols);
+        let body = "fn element(i: u32) -> y_value {
+  let row = i / params.cols;
+  let col = i - row * params.cols;
+  if row >= params.k || col >= params.n { return 0.0; }
+  return load_b(row * params.b_row + col * params.b_col);
+}
+";
+        let kernel = Map::kernel("product_pack", body)
             .param("k", self.k)
-            .param("a_row", self.a.row_stride)
-            .param("a_col", self.a.col_stride)
+            .param("n", self.n)
+            .param("cols", cols)
             .param("b_row", self.b.row_stride)
             .param("b_col", self.b.col_stride)
-            .param("y_row", self.y.row_stride)
-            .param("y_col", self.y.col_stride)
-            .snippet("alias acc = y_value;");
-        let sides = [
-            ("left", "a", "row", self.zero_a),
-            ("right", "b", "col", self.zero_b),
-        ];
-        for (side, name, place, zero) in sides {
-            let mut number = format!("acc(load_{name}(i))");
-            if let Some(zero) = zero {
-                kernel = kernel
-                    .param(&format!("zero_{name}_stride"), zero.stride)
-                    .read(&format!("zero_{name}"), zero.port);
-                number.push_str(&format!(
-                    " - acc(load_zero_{name}({place} * params.zero_{name}_stride))"
-                ));
-            }
-            kernel = kernel.snippet(&format!(
-                "fn {side}(i: u32, {place}: u32) -> acc {{ return {number}; }}"
-            ));
-        }
-        self.batch.declare(kernel)
+            .read("b", self.b.port);
+        let launch = Map::launch(kernel, packed, rows * cols, call.caps);
+        dispatch.launches.push(launch);
+        self.b = Matrix {
+            port: packed,
+            row_stride: cols,
+            col_stride: 1,
+        };
     }
+}
 
-    /// Adds `fn finish(sum: acc, i: u32, row: u32, col: u32) -> acc`, which makes element `i` of y
-    /// from a sum of products.
-    fn epilogue(&self, mut kernel: Kernel) -> Kernel {
-        let mut text = String::from(
-            "fn finish(sum: acc, i: u32, row: u32, col: u32) -> acc {\n  var total = sum;\n",
-        );
-        if self.y.port.storage.is_float() {
-            kernel = kernel.param_f32("alpha", self.alpha);
-            text.push_str("  total *= params.alpha;\n");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_follow_from_sizes_and_devices() {
+        // floats, software, m, n, batch
+        let table = [
+            ((false, false, 512, 512, 1), Variant::Lane),
+            ((true, true, 1, 512, 1), Variant::Row),
+            ((true, true, 2, 512, 1), Variant::Block),
+            ((true, false, 1, 1000, 1), Variant::Split { rows: 1 }),
+            ((true, false, 3, 1000, 1), Variant::Split { rows: 4 }),
+            ((true, false, 9, 1000, 1), Variant::Tile { rows: 2 }),
+            ((true, false, 128, 384, 1), Variant::Tile { rows: 2 }),
+            ((true, false, 128, 1536, 1), Variant::Tile { rows: 4 }),
+            ((true, false, 64, 64, 48), Variant::Tile { rows: 4 }),
+            ((true, false, 2048, 2048, 1), Variant::Tile { rows: 8 }),
+        ];
+        for ((is_float, software, m, n, batch), wanted) in table {
+            let chosen = choose(is_float, software, m, n, batch);
+            assert_eq!(chosen, wanted, "{m} rows, {n} columns, batch {batch}");
         }
-        if let Some(added) = &self.added {
-            kernel = kernel
-                .param("added_row", added.matrix.row_stride)
-                .param("added_col", added.matrix.col_stride)
-                .read("added", added.matrix.port);
-            let element = "load_added(row * params.added_row + col * params.added_col)";
-            if self.y.port.storage.is_float() {
-                kernel = kernel.param_f32("beta", added.factor);
-                text.push_str(&format!("  total += params.beta * {element};\n"));
-            } else {
-                text.push_str(&format!("  total += {element};\n"));
-            }
-        }
-        if let Some(residual) = self.residual {
-            kernel = kernel.read("residual", residual);
-            text.push_str("  total += load_residual(i);\n");
-        }
-        match &self.activation {
-            Some(activation) => {
-                kernel = kernel.snippet(activation);
-                text.push_str("  return activate(total);\n}");
-            }
-            None => text.push_str("  return total;\n}"),
-        }
-        kernel.snippet(&text)
     }
 }

@@ -187,7 +187,7 @@ impl Linear {
         }
         let axis = Shape::unknown(x.len()).axis(self.axis).unwrap_or(0);
         let block_size = self.block_size as usize;
-        if x[axis] % block_size != 0 {
+        if !x[axis].is_multiple_of(block_size) {
             return Err("no kernel for a last block that is shorter".into());
         }
         let split = |sizes: &[usize], inside: usize, n_blocks: usize| {

@@ -12,7 +12,8 @@ use crate::tensor::{DType, Fact, Shape, Tensor};
 /// The value that takes the place of a node's first output.
 pub(super) type Formula = Result<ValueId, Skip>;
 
-/// One node being replaced. Operators made here are those of ONNX's own domain.
+/// One node being replaced. Operators made here are those of ONNX's own domain, unless their name
+/// says `domain::name`.
 ///
 /// Methods take `&self`, so that calls nest like the formula they stand for.
 pub(super) struct Build<'g> {
@@ -177,6 +178,10 @@ impl Build<'_> {
         while inputs.last() == Some(&None) {
             inputs.pop();
         }
+        let (domain, name) = match name.split_once("::") {
+            Some((domain, name)) => (Some(domain), name),
+            None => (None, name),
+        };
         let outputs: Vec<ValueId> = (0..n_outputs)
             .map(|_| {
                 self.push(New::Output {
@@ -188,7 +193,7 @@ impl Build<'_> {
             name: self.node.name.clone(),
             attrs,
             ..Node::new(
-                OpName::onnx(name),
+                domain.map_or(OpName::onnx(name), |domain| OpName::new(domain, name)),
                 inputs,
                 outputs.iter().copied().map(Some).collect(),
             )

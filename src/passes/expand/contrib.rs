@@ -94,59 +94,90 @@ pub(super) fn fused_gemm(b: &Build) -> Formula {
     activate(b, y, &params)
 }
 
-/// The activation that the node names, with its parameters in the order of ContribOperators.md.
+/// The activation that the node names, with its parameters in the order of ContribOperators.md. Of
+/// the names that are our own, `GeluTanh` is the approximation of `Gelu`.
 fn activate(b: &Build, y: ValueId, params: &[f32]) -> Formula {
-    let alpha = |default: f32| {
-        (
-            "alpha",
-            Attr::Float(params.first().copied().unwrap_or(default)),
-        )
+    let param = |idx: usize, name: &'static str, default: f32| {
+        let param = params.get(idx).copied().unwrap_or(default);
+        (name, Attr::Float(param))
     };
     let dtype = b.dtype(b.x()?)?;
     Ok(match b.node.attrs.str("activation").unwrap_or_default() {
         "" => y,
-        name @ ("Relu" | "Sigmoid" | "Tanh") => b.op(name, &[y]),
-        "LeakyRelu" => b.op_with("LeakyRelu", &[y], [alpha(0.01)]),
+        name @ ("HardSwish" | "Mish" | "Relu" | "Sigmoid" | "Softplus" | "Tanh") => {
+            b.op(name, &[y])
+        }
+        name @ "Elu" => b.op_with(name, &[y], [param(0, "alpha", 1.0)]),
+        name @ "LeakyRelu" => b.op_with(name, &[y], [param(0, "alpha", 0.01)]),
+        name @ "Swish" => b.op_with(name, &[y], [param(0, "alpha", 1.0)]),
+        name @ "HardSigmoid" => {
+            let attrs = [param(0, "alpha", 0.2), param(1, "beta", 0.5)];
+            b.op_with(name, &[y], attrs)
+        }
+        "Gelu" => b.op("Gelu", &[y]),
+        "GeluTanh" => {
+            let tanh = Attr::Str(b"tanh".to_vec());
+            b.op_with("Gelu", &[y], [("approximate", tanh)])
+        }
         "Clip" => {
             let &[min, max] = params else {
                 return Err(Skip::Refused("activation_params are not two bounds"));
             };
-            b.op(
+            let bound = |bound: f32, nothing: f32| {
+                let bounds = bound != nothing;
+                bounds.then(|| b.scalar(dtype, bound.into())).transpose()
+            };
+            b.op_attrs(
                 "Clip",
-                &[
-                    y,
-                    b.scalar(dtype, min.into())?,
-                    b.scalar(dtype, max.into())?,
-                ],
+                &[Some(y), bound(min, f32::MIN)?, bound(max, f32::MAX)?],
+                Attrs::default(),
             )
-        }
-        "HardSigmoid" => {
-            let beta = ("beta", Attr::Float(params.get(1).copied().unwrap_or(0.5)));
-            b.op_with("HardSigmoid", &[y], [alpha(0.2), beta])
         }
         _ => return Err(Skip::Refused("the activation is unknown")),
     })
 }
 
-// alpha * matmul(a, b), each with its last two axes exchanged on request
+// activation(alpha * matmul(a, b) + bias + residual)
+pub(super) fn sentinel_matmul(b: &Build) -> Formula {
+    let mut y = b.op(
+        "MatMul",
+        &[oriented(b, 0, "trans_a")?, oriented(b, 1, "trans_b")?],
+    );
+    let alpha = b.float("alpha", 1.0);
+    if alpha != 1.0 {
+        y = b.mul(y, b.like(b.x()?, alpha)?);
+    }
+    for added in [b.node.input(2), b.node.input(3)].into_iter().flatten() {
+        y = b.add(y, added);
+    }
+    let params = b.node.attrs.floats("activation_params").unwrap_or_default();
+    activate(b, y, params)
+}
+
+/// A matrix, or each of a batch, with its last two axes swapped on request.
+fn oriented(b: &Build, idx: usize, attr: &str) -> Formula {
+    let value = b.input(idx)?;
+    if b.int(attr, 0) == 0 {
+        return Ok(value);
+    }
+    let rank = b.rank(value)?;
+    let mut perm: Vec<i64> = (0..rank as i64).collect();
+    // A vector stays as it is.
+    if rank >= 2 {
+        perm.swap(rank - 2, rank - 1);
+    }
+    Ok(b.transpose(value, &perm))
+}
+
+// alpha * matmul(a, b)
 pub(super) fn fused_matmul(b: &Build) -> Formula {
     if b.int("transBatchA", 0) != 0 || b.int("transBatchB", 0) != 0 {
         return Err(Skip::Refused("the batch axis is moved"));
     }
-    let oriented = |idx: usize, attr: &str| -> Formula {
-        let value = b.input(idx)?;
-        if b.int(attr, 0) == 0 {
-            return Ok(value);
-        }
-        let rank = b.rank(value)?;
-        let mut perm: Vec<i64> = (0..rank as i64).collect();
-        // A vector stays as it is.
-        if rank >= 2 {
-            perm.swap(rank - 2, rank - 1);
-        }
-        Ok(b.transpose(value, &perm))
-    };
-    let y = b.op("MatMul", &[oriented(0, "transA")?, oriented(1, "transB")?]);
+    let y = b.op(
+        "MatMul",
+        &[oriented(b, 0, "transA")?, oriented(b, 1, "transB")?],
+    );
     let alpha = b.float("alpha", 1.0);
     Ok(if alpha == 1.0 {
         y

@@ -1,24 +1,83 @@
 //! Patterns of small operators as one operator with a kernel of its own, for the GPU: fewer
 //! launches, and no intermediate values in memory.
+//!
+//! What a fusion makes has an expansion, or is ONNX's own: a device without a kernel for it gets
+//! the small operators back.
 
-use super::{Evaluate, MAX_ROUNDS, Pass, apply, fold};
+mod activation;
+mod conv;
+mod matmul;
+mod norm;
+mod pattern;
+mod views;
+
+use super::build::{self, Build, Formula};
+use super::{Evaluate, MAX_ROUNDS, Skip, fold, identity};
 use crate::error::Result;
 use crate::graph::Graph;
 
-/// In this order: what comes first makes the operators that later rules look for.
-const FUSIONS: &[Pass] = &[];
+type Fusion = fn(&Build) -> Formula;
 
-/// Applies the fusions until nothing changes, and folds the weights that they compute.
+/// In this order: what comes first makes the operators that later rules look for.
+const FUSIONS: &[Fusion] = &[
+    views::transpose_of_transpose,
+    views::transpose_as_reshape,
+    views::reshape_of_reshape,
+    views::identity,
+    views::expanded_operand,
+    views::cast_of_cast,
+    activation::by_formula,
+    activation::gelu,
+    activation::clip_of_bounds,
+    norm::layer,
+    norm::rms,
+    norm::scaled,
+    norm::shifted,
+    norm::group,
+    conv::padded,
+    conv::batch_normalized,
+    conv::scaled,
+    conv::shifted,
+    conv::with_residual,
+    conv::activated,
+    matmul::turned,
+    matmul::scaled,
+    matmul::of_scaled,
+    matmul::added,
+    matmul::activated,
+];
+
+/// Applies the fusions until nothing changes, and folds the weights that they compute. The bodies
+/// of `If` and `Loop` stay: they run on the host.
 ///
 /// # Errors
 /// What inference finds, which for a prepared graph is nothing new.
 pub fn fuse(graph: &mut Graph, evaluate: Evaluate) -> Result<()> {
     for _ in 0..MAX_ROUNDS {
-        if !apply(graph, FUSIONS)? {
+        let mut changed = super::apply(graph, &[identity::PASS])?;
+        for fusion in FUSIONS {
+            if apply(graph, fusion)? {
+                // Later fusions ask for facts, and for who reads a value.
+                fold::infer_and_fold(graph, evaluate)?;
+                graph.remove_dead()?;
+                changed = true;
+            }
+        }
+        if !changed {
             break;
         }
-        fold::infer_and_fold(graph, evaluate)?;
-        graph.remove_dead()?;
     }
     Ok(())
+}
+
+/// Tries one fusion on every node; returns whether anything changed.
+fn apply(graph: &mut Graph, fusion: &Fusion) -> Result<bool> {
+    let mut changed = false;
+    for id in graph.order()? {
+        if let Ok(patch) = build::replace(graph, id, fusion) {
+            patch.apply(graph)?;
+            changed = true;
+        }
+    }
+    Ok(changed)
 }

@@ -1,19 +1,17 @@
-// Matrix products from single elements: y[row, col] = finish(sum_k a[row, k] * b[k, col]) for each
-// of n_matrices. One invocation computes 4 rows and 4 columns.
-// Grid: [min(groups, 65535), ceil(groups / 65535), 1] of workgroups of 64.
+// Matrix products from single elements. One invocation computes 4 rows and 4 columns of one of
+// n_matrices. Grid: [min(groups, 65535), ceil(groups / 65535), 1] of workgroups of 64.
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let block = (group.y * groups.x + group.x) * 64u + lane;
-  let blocks = params.row_blocks * params.col_blocks;
-  let matrix = block / blocks;
+  let tile = (group.y * groups.x + group.x) * 64u + lane;
+  let row_tile = tile / params.col_tiles;
+  let matrix = row_tile / params.row_tiles;
   if matrix >= params.n_matrices { return; }
-  let row_block = block % blocks / params.col_blocks;
-  let row = row_block * 4u;
-  let col = (block % blocks - row_block * params.col_blocks) * 4u;
+  let row = (row_tile - matrix * params.row_tiles) * 4u;
+  let col = (tile - row_tile * params.col_tiles) * 4u;
   let first = offsets(matrix);
 
   // Rows and columns behind the end repeat the last one and are not stored.
@@ -37,11 +35,8 @@ fn main(
     b_at += params.b_row;
   }
 
-  var sums = array<vec4<acc>, 4>(sum0, sum1, sum2, sum3);
-  for (var r = 0u; r < 4u && row + r < params.m; r++) {
-    for (var c = 0u; c < 4u && col + c < params.n; c++) {
-      let i = first[2] + (row + r) * params.y_row + (col + c) * params.y_col;
-      store_y(i, finish(sums[r][c], i, row + r, col + c));
-    }
-  }
+  store_row(first[2], row, col, sum0);
+  if row + 1u < params.m { store_row(first[2], row + 1u, col, sum1); }
+  if row + 2u < params.m { store_row(first[2], row + 2u, col, sum2); }
+  if row + 3u < params.m { store_row(first[2], row + 3u, col, sum3); }
 }
