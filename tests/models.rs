@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use difference::difference;
 use sentinel_inference::error::Error;
+use sentinel_inference::graph::Graph;
 use sentinel_inference::model::npz::read_npz;
 use sentinel_inference::model::onnx::{FolderExternal, read};
 use sentinel_inference::session::Provider;
@@ -22,6 +23,8 @@ struct Model {
     inputs: Vec<Tensor>,
     outputs: Vec<Reference>,
     on_wonnx: bool,
+    /// Operators that have no kernel.
+    cpu_ops: Vec<String>,
 }
 
 struct Reference {
@@ -85,20 +88,50 @@ fn model(name: &str, path: PathBuf, io: &Path, entry: &serde_json::Value) -> Mod
             atol: tolerance["atol"].as_f64().expect("a tolerance"),
         }
     });
+    let cpu_ops = entry["cpuOps"].as_array().into_iter().flatten();
     Model {
         name: name.to_owned(),
         inputs: inputs.collect(),
         outputs: outputs.collect(),
         on_wonnx: entry["wonnx"].as_bool().unwrap_or(false),
+        cpu_ops: cpu_ops
+            .map(|op| op.as_str().expect("an operator").to_owned())
+            .collect(),
         path,
     }
 }
 
-fn check(model: &Model, provider: Provider) -> Result<(), String> {
+fn graph(model: &Model) -> Result<Graph, Error> {
     let bytes = std::fs::read(&model.path).expect("the model is here");
     let folder = model.path.parent().expect("a file is in a folder");
-    let read = read(bytes.into(), &FolderExternal::new(folder));
-    let outputs = read.and_then(|read| native::run(read.graph, model.inputs.clone(), provider));
+    Ok(read(bytes.into(), &FolderExternal::new(folder))?.graph)
+}
+
+fn check(model: &Model, provider: Provider) -> Result<(), String> {
+    let outputs = graph(model).and_then(|graph| match provider {
+        Provider::Webgpu => on_webgpu(model, graph, false),
+        _ => native::run(graph, model.inputs.clone(), provider),
+    });
+    compare(model, outputs)
+}
+
+/// The outputs from the engine's own kernels; nodes on the CPU must be those that the manifest
+/// lists.
+fn on_webgpu(model: &Model, graph: Graph, as_hardware: bool) -> Result<Vec<Tensor>, Error> {
+    let inputs = model.inputs.clone();
+    let (outputs, placement) = native::run_on_webgpu(graph, inputs, as_hardware)?;
+    let on_cpu = placement.iter().filter(|row| row.provider == Provider::Cpu);
+    let unlisted = on_cpu.filter(|row| !model.cpu_ops.contains(&row.op));
+    let unlisted: Vec<String> = unlisted
+        .map(|row| format!("{} {}: {}", row.op, row.node, row.reason))
+        .collect();
+    if !unlisted.is_empty() {
+        return Err(Error::internal("on the cpu", unlisted.join("\n")));
+    }
+    Ok(outputs)
+}
+
+fn compare(model: &Model, outputs: Result<Vec<Tensor>, Error>) -> Result<(), String> {
     let outputs = outputs.map_err(|error: Error| format!("{}: {error}", error.kind.code()))?;
     for (got, want) in outputs.iter().zip(&model.outputs) {
         if let Some(difference) = difference(got, &want.tensor, want.rtol, want.atol) {
@@ -143,6 +176,30 @@ fn reference_outputs_are_met_on_cpu() {
         ));
     }
     check_all(&models, Provider::Cpu);
+}
+
+#[test]
+fn reference_outputs_are_met_on_webgpu() {
+    if let Some(why) = native::no_adapter() {
+        return native::say_skipped(&format!("the models on webgpu: {why}"));
+    }
+    let (models, _) = models();
+    check_all(&models, Provider::Webgpu);
+}
+
+#[test]
+fn kernels_for_hardware_meet_the_references_too() {
+    if let Some(why) = native::no_adapter() {
+        return native::say_skipped(&format!("the models on kernels for hardware: {why}"));
+    }
+    let (models, _) = models();
+    let results = models.iter().map(|model| {
+        let outputs = graph(model).and_then(|graph| on_webgpu(model, graph, true));
+        (&model.name, compare(model, outputs))
+    });
+    let failed = results.filter_map(|(name, result)| Some((name, result.err()?)));
+    let failed: Vec<_> = failed.collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! captured by name from the graph around it.
 
 mod infer;
+mod inline;
 mod patch;
 pub mod text;
 mod verify;
@@ -226,11 +227,41 @@ impl Graph {
             .expect("there are more numbers than values")
     }
 
-    /// The tensor of a constant.
+    /// The tensor of a constant whose elements are here.
     pub fn constant(&self, id: ValueId) -> Option<&Tensor> {
+        self.weight(id).filter(|tensor| !tensor.is_forgotten())
+    }
+
+    /// The tensor of a constant, even where only a device still has its elements.
+    pub fn weight(&self, id: ValueId) -> Option<&Tensor> {
         match &self.value(id).source {
             Source::Constant(tensor) => Some(tensor),
             _ => None,
+        }
+    }
+
+    /// Forgets the elements of the constants that `is_elsewhere` says of, by name and tensor.
+    pub fn forget(&mut self, is_elsewhere: &dyn Fn(&str, &Tensor) -> bool) {
+        for value in &mut self.values {
+            if let Source::Constant(tensor) = &mut value.source
+                && is_elsewhere(&value.name, tensor)
+            {
+                tensor.forget();
+            }
+        }
+    }
+
+    /// Lets go of the file that constants are parts of.
+    pub fn detach(&mut self) {
+        for value in &mut self.values {
+            if let Source::Constant(tensor) = &mut value.source {
+                tensor.detach();
+            }
+        }
+        for node in self.nodes.iter_mut().flatten() {
+            for body in node.bodies.values_mut() {
+                body.detach();
+            }
         }
     }
 
@@ -330,7 +361,9 @@ impl Graph {
                 if let Entry::Vacant(entry) = copies.entry(value) {
                     let Value { name, fact, source } = self.value(value);
                     entry.insert(match source {
-                        Source::Constant(tensor) => part.add_constant(name, tensor.clone())?,
+                        Source::Constant(tensor) if !tensor.is_forgotten() => {
+                            part.add_constant(name, tensor.clone())?
+                        }
                         _ => part.add_input(name, fact.clone())?,
                     });
                 }

@@ -3,7 +3,7 @@
 use super::{Capabilities, Kernel, Launch, Port};
 
 /// Invocations of a workgroup where they do not work together.
-const WORKGROUP: usize = 64;
+pub(super) const WORKGROUP: usize = 64;
 
 /// A grid of `n_groups` workgroups for shaders that number them `group.y * groups.x + group.x`.
 pub fn grid(n_groups: usize, caps: &Capabilities) -> [u32; 3] {
@@ -35,5 +35,16 @@ impl Map {
             .write("y", y)
             .snippet(shell)
             .launch(grid(n_invocations.div_ceil(WORKGROUP), caps))
+    }
+
+    /// Binds `y` as vectors of four, of which the text has `fn element(i: u32) -> vec4<y_value>`.
+    /// Not for packed types.
+    pub fn launch_vec4(kernel: Kernel, y: Port, n_elems: usize, caps: &Capabilities) -> Launch {
+        let n_vectors = n_elems.div_ceil(4);
+        kernel
+            .param("n_vectors", n_vectors)
+            .write_vec4("y", y)
+            .snippet(include_str!("../wgsl/map_vec4.wgsl"))
+            .launch(grid(n_vectors.div_ceil(WORKGROUP), caps))
     }
 }

@@ -4,18 +4,24 @@
 //! and scratch buffers. Nothing here knows a device; the plan places the buffers and a backend
 //! compiles the text.
 
+mod copy;
 mod index;
 mod map;
 mod text;
+mod unit;
+mod view;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::tensor::{DType, Fact, Tensor};
 
+pub use copy::{copy, view_of_input};
 pub use index::{Axes, collapse, dense_strides};
 pub use map::{Map, grid};
 pub use text::Kernel;
+pub use unit::Unit;
+pub use view::View;
 
 /// What a device can do, as far as kernels are chosen by it.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,6 +5,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Launch, Map, Port, Refusal, Unit, View, copy};
 use crate::tensor::{Dim, Fact, MAX_VALUE_ELEMENTS, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -14,6 +15,13 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f32[n, 3]\n input y: f32[n, m]\n z = Concat(x, y) {axis = -1}\n output z: f32[n, (m + 3)]",
             "input x: f32[2, ?]\n input y: f32[?, 4]\n z = Concat(x, y) {axis = 0}\n output z: f32[?, 4]",
+            "input x: f32[3, 4]\n input y: f32[3, 8]\n input z: f32[3, 4]\n w = Concat(x, y, z) {axis = 1}\n output w: f32[3, 16]",
+            "input x: u8[3, 4]\n input y: u8[3, 8]\n z = Concat(x, y) {axis = 1}\n output z: u8[3, 12]",
+            "input x: bool[3, 5]\n input y: bool[3, 2]\n z = Concat(x, y) {axis = 1}\n output z: bool[3, 7]",
+            "input x: f16[1, 3, 2]\n input y: f16[1, 2, 2]\n z = Concat(x, x, y) {axis = 1}\n output z: f16[1, 8, 2]",
+            "input x: i64[2, 3]\n input y: i64[2, 0]\n z = Concat(x, y) {axis = 1}\n output z: i64[2, 3]",
+            "input x: f32[3, 5]\n input y: f32[3, 4]\n z = Concat(x, y, x, y, x, y, x, y, x) {axis = 1}\n output z: f32[3, 41]",
+            "input x: i8[3, 4]\n input y: i8[3, 8]\n z = Concat(x, y, x, y, x, y, x, y) {axis = 1}\n output z: i8[3, 48]",
             "opset 3\n input x: f32[1, 2]\n input y: f32[1, 2]\n z = Concat(x, y)\n output z: f32[1, 4]",
             "input x: str[0]\n input y: str[2]\n z = Concat(x, y) {axis = 0}\n output z: str[2]",
         ],
@@ -24,6 +32,9 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f32[7, n]\n y, z, w = Split(x) {num_outputs = 3}\n output y: f32[3, n]\n output z: f32[3, n]\n output w: f32[1, n]",
             "input x: f32[n, 5]\n const s: i64[2] = [4, 1]\n y, z = Split(x, s) {axis = 1}\n output y: f32[n, 4]\n output z: f32[n, 1]",
+            "input x: u8[3, 9]\n const s: i64[3] = [4, 0, 5]\n y, z, w = Split(x, s) {axis = -1}\n output y: u8[3, 4]\n output z: u8[3, 0]\n output w: u8[3, 5]",
+            "input x: f16[2, 24, 3]\n y, z = Split(x) {axis = 1, num_outputs = 2}\n output y: f16[2, 12, 3]\n output z: f16[2, 12, 3]",
+            "input x: f32[6]\n y = Split(x) {num_outputs = 1}\n output y: f32[6]",
             "opset 11\n input x: f32[6]\n y, z = Split(x)\n output y: f32[3]\n output z: f32[3]",
             "opset 2\n input x: f32[6]\n y, z = Split(x) {split = [2, 4]}\n output y: f32[2]\n output z: f32[4]",
             "input x: f32[n, 2]\n v = Shape(x)\n const s: i64[2] = [1, 1]\n a, b = Split(v, s)\n y = ConstantOfShape(b)\n output y: f32[2]",
@@ -96,6 +107,70 @@ impl Op for Concat {
         }
         Ok(vec![with_value(fact(dtype, joined), value)])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let y_sizes = call.output_sizes(0);
+        let axis = axis_in(y_sizes.len(), self.axis).expect("infer has accepted the axis");
+        let rows = y_sizes[..axis].iter().product();
+        let y = call.output(0)?;
+        let mut parts = Vec::new();
+        for idx in 0..call.inputs.len() {
+            let cols: usize = call.sizes(idx)[axis..].iter().product();
+            if rows * cols > 0 {
+                parts.push((call.input(idx)?, cols));
+            }
+        }
+        let runs: Vec<usize> = parts.iter().map(|(_, cols)| *cols).collect();
+        let unit = Unit::of(y.storage, &runs);
+        // All parts and y in one launch, where the device binds that many.
+        if parts.len() < call.caps.max_storage_buffers as usize {
+            return Ok(Dispatch::one(join(call, &parts, (y, rows), unit)));
+        }
+        if unit.is_packed() {
+            return Err("many parts that do not fill words".into());
+        }
+        let joined = View::dense(&[rows, runs.iter().sum()]);
+        let mut dispatch = Dispatch::default();
+        let mut start = 0;
+        for (x, cols) in parts {
+            let to = joined.clone().sliced(1, start, 1, cols);
+            let launch = copy(
+                "concat",
+                (x, &View::dense(&[rows, cols])),
+                (y, &to),
+                call.caps,
+            )?;
+            dispatch.launches.push(launch);
+            start += cols;
+        }
+        Ok(dispatch)
+    }
+}
+
+/// One launch in which every unit of y finds the part that it comes from.
+///
+/// parts: [rows, cols] each -> y: [rows, sum of cols]
+fn join(call: &Call, parts: &[(Port, usize)], (y, rows): (Port, usize), unit: Unit) -> Launch {
+    let total: usize = parts.iter().map(|(_, cols)| cols).sum();
+    let mut text = "fn element(i: u32) -> unit {
+  let row = i / params.cols;
+  var col = i - row * params.cols;
+"
+    .to_owned();
+    for idx in 0..parts.len() {
+        let load = format!("return load_x{idx}(row * params.cols{idx} + col);");
+        text.push_str(&if idx + 1 < parts.len() {
+            format!("  if col < params.cols{idx} {{ {load} }}\n  col -= params.cols{idx};\n")
+        } else {
+            format!("  {load}\n}}\n")
+        });
+    }
+    let mut kernel = Map::kernel("concat", &text).param("cols", total / unit.n_elems);
+    for (idx, (x, cols)) in parts.iter().enumerate() {
+        kernel = kernel.param(&format!("cols{idx}"), cols / unit.n_elems);
+        kernel = unit.read(kernel, &format!("x{idx}"), *x);
+    }
+    unit.map(kernel, y, rows * total, call.caps)
 }
 
 struct Split {
@@ -167,6 +242,25 @@ impl Op for Split {
             with_value(fact(x.dtype, Some(Shape(dims))), value)
         };
         Ok(sizes.into_iter().take(n_outputs).map(part).collect())
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let sizes = call.sizes(0);
+        let axis = axis_in(sizes.len(), self.axis).expect("infer has accepted the axis");
+        let mut dispatch = Dispatch::default();
+        let mut start = 0;
+        for idx in 0..call.outputs.len() {
+            if !call.has_output(idx) {
+                return Err("an output before others is not asked for".into());
+            }
+            let part = call.output_sizes(idx);
+            let from = View::dense(&sizes).sliced(axis, start, 1, part[axis]);
+            let (x, y) = (call.input(0)?, call.output(idx)?);
+            let launch = copy("split", (x, &from), (y, &View::dense(&part)), call.caps)?;
+            dispatch.launches.push(launch);
+            start += part[axis];
+        }
+        Ok(dispatch)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Convolutions: `y[n, m, o] = sum_{c, k} x[n, c, o * stride + k * dilation - pad] * w[m, c, k] + b[m]`,
 //! and the same over quantised elements.
 
+use super::conv_kernels::{self, Geometry};
 use super::window::Window;
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{DType, Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -21,6 +23,36 @@ pub const DEFS: &[OpDef] = &[
              y = Conv(x, k) {strides = [2, 3], auto_pad = \"SAME_LOWER\"}
              output y: f32[1, 6, 3, 3]",
             "input x: f32\n input k: f32[6, 2, 3, 3]\n y = Conv(x, k)\n output y: f32[?, 6, ?, ?]",
+            // Depthwise, odd rows.
+            "input x: f32[n, 5, 9, w]\n input k: f32[5, 1, 3, 3]\n input b: f32[5]
+             y = Conv(x, k, b) {group = 5, pads = [1, 1, 1, 1]}
+             output y: f32[n, 5, 9, w]",
+            "input x: f32[1, 8, 12, 11]\n input k: f32[8, 1, 5, 5]
+             y = Conv(x, k) {group = 8, strides = [2, 2], pads = [2, 2, 2, 2]}
+             output y: f32[1, 8, 6, 6]",
+            // Depthwise with two features for each channel, and dilated.
+            "input x: f32[2, 3, 9, 9]\n input k: f32[6, 1, 3, 3]
+             y = Conv(x, k) {group = 3, dilations = [2, 2], pads = [0, 1, 2, 3]}
+             output y: f32[2, 6, 7, 9]",
+            // Groups of several channels.
+            "input x: f32[2, 6, 7, 5]\n input k: f32[10, 3, 3, 3]\n input b: f32[10]
+             y = Conv(x, k, b) {group = 2, pads = [1, 1, 1, 1]}
+             output y: f32[2, 10, 7, 5]",
+            // 1x1: a product of matrices, with features and places that fill no tile.
+            "input x: f32[2, 7, 5, 5]\n input k: f32[6, 7, 1, 1]\n input b: f32[6]
+             y = Conv(x, k, b)\n output y: f32[2, 6, 5, 5]",
+            "input x: f32[1, 36, 10, 7]\n input k: f32[70, 36, 1, 1]\n input b: f32[70]
+             y = Conv(x, k, b)\n output y: f32[1, 70, 10, 7]",
+            "input x: f16[2, 20, 8, 8]\n input k: f16[24, 20, 1, 1]
+             y = Conv(x, k) {strides = [2, 2]}\n output y: f16[2, 24, 4, 4]",
+            // More features, places and terms than one tile has.
+            "input x: f32[2, 9, 13, 11]\n input k: f32[68, 9, 3, 3]\n input b: f32[68]
+             y = Conv(x, k, b) {pads = [1, 1, 1, 1]}\n output y: f32[2, 68, 13, 11]",
+            "input x: f32[1, 16, 8, 16]\n input k: f32[64, 16, 3, 3]
+             y = Conv(x, k) {pads = [1, 1, 1, 1]}\n output y: f32[1, 64, 8, 16]",
+            "input x: f32[1, 2, 5, 6, 7]\n input k: f32[3, 2, 3, 2, 3]\n input b: f32[3]
+             y = Conv(x, k, b) {strides = [1, 2, 1], pads = [1, 0, 1, 1, 1, 1]}
+             output y: f32[1, 3, 5, 3, 7]",
         ],
     ),
     check::microsoft(
@@ -30,6 +62,17 @@ pub const DEFS: &[OpDef] = &[
             "opset com.microsoft 1\n input x: f32[1, 2, 5]\n input k: f32[3, 2, 3]
              y = com.microsoft::FusedConv(x, k) {activation = \"Relu\"}
              output y: f32[1, 3, 3]",
+            "opset com.microsoft 1\n input x: f32[1, 8, 9, 9]\n input k: f32[12, 8, 3, 3]
+             input b: f32[12]\n input z: f32[1, 12, 5, 5]
+             y = com.microsoft::FusedConv(x, k, b, z) {activation = \"Clip\", activation_params = [-0.5, 2.0], strides = [2, 2], auto_pad = \"SAME_UPPER\"}
+             output y: f32[1, 12, 5, 5]",
+            "opset com.microsoft 1\n input x: f32[1, 6, 7, 8]\n input k: f32[6, 1, 3, 3]\n input b: f32[6]
+             y = com.microsoft::FusedConv(x, k, b) {group = 6, activation = \"HardSigmoid\", activation_params = [0.2, 0.5], pads = [1, 1, 1, 1]}
+             output y: f32[1, 6, 7, 8]",
+            "opset com.microsoft 1\n input x: f32[1, 33, 9, 8]\n input k: f32[17, 33, 1, 1]\n input b: f32[17]
+             input z: f32[1, 17, 9, 8]
+             y = com.microsoft::FusedConv(x, k, b, z) {activation = \"Relu\"}
+             output y: f32[1, 17, 9, 8]",
         ],
     ),
     rules::onnx(
@@ -73,6 +116,8 @@ struct Conv {
     window: Window,
     group: i64,
     roles: Roles,
+    /// What runs over the sums: a name of [`activation`], or nothing.
+    activation: (String, Vec<f32>),
 }
 
 enum Roles {
@@ -108,6 +153,13 @@ fn parse(attrs: &Attrs, roles: Roles) -> Result<Box<dyn Op>> {
         window: Window::parse(attrs)?,
         group: check::count(attrs, "group", 1)?.unwrap_or(1),
         roles,
+        activation: (
+            attrs.str("activation").unwrap_or_default().to_owned(),
+            attrs
+                .floats("activation_params")
+                .unwrap_or_default()
+                .to_vec(),
+        ),
     }))
 }
 
@@ -149,9 +201,28 @@ impl Op for Conv {
         }
         Ok(vec![rules::fact(dtype, shape)])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        match self.roles {
+            Roles::Float => conv_kernels::dispatch(call, self.geometry(call, 1)?, &self.activation),
+            _ => Err("only float and integer convolutions have kernels".into()),
+        }
+    }
 }
 
 impl Conv {
+    fn geometry(&self, call: &Call, w_idx: usize) -> Result<Geometry, Refusal> {
+        let (x, w, y) = (call.sizes(0), call.sizes(w_idx), call.output_sizes(0));
+        let groups = usize::try_from(self.group).expect("parse has seen it");
+        Ok(Geometry {
+            batch: x[0],
+            groups,
+            channels: w[1],
+            features: w[0] / groups,
+            slides: self.window.slides(&x[2..], &w[2..], &y[2..])?,
+        })
+    }
+
     /// x: [n, c, d..], w: [m, c / group, k..], bias: [m] -> [n, m, d'..].
     fn shape(
         &self,

@@ -1,14 +1,16 @@
 //! Operators of one input that keep its shape: `y[i] = f(x[i])`.
 
+use super::activation::{self, VEC4, literal};
 use super::rules::{expect_dtype, fit, is_bool, is_number, onnx, same_dtype, tensor, with_value};
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Dim, Fact, Kind};
+use crate::kernel::{Call, Dispatch, Kernel, Map, Port, Refusal, Storage};
+use crate::tensor::{DType, Dim, Fact, Kind, Tensor};
 
 pub const DEFS: &[OpDef] = &[
     onnx(
         "Abs",
-        |_, _| map(Takes::Numbers, absolute),
+        |_, _| numbers("abs(x)", "abs(x)", absolute),
         &[
             "input x: i8[2, n]\n y = Abs(x)\n output y: i8[2, n]",
             "const x: i64[2] = [-3, 4]\n y = Abs(x)\n z = ConstantOfShape(y)\n output z: f32[3, 4]",
@@ -16,47 +18,47 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "Acos",
-        floats,
+        |_, _| accurate("acos_of(x)"),
         &["input x: f32[n]\n y = Acos(x)\n output y: f32[n]"],
     ),
     onnx(
         "Acosh",
-        floats,
+        |_, _| accurate("acosh_of(x)"),
         &["input x: f64[]\n y = Acosh(x)\n output y: f64[]"],
     ),
     onnx(
         "Asin",
-        floats,
+        |_, _| accurate("asin_of(x)"),
         &["input x: f16[0, 3]\n y = Asin(x)\n output y: f16[0, 3]"],
     ),
     onnx(
         "Asinh",
-        floats,
+        |_, _| accurate("asinh_of(x)"),
         &["input x: f32[n]\n y = Asinh(x)\n output y: f32[n]"],
     ),
     onnx(
         "Atan",
-        floats,
+        |_, _| accurate("atan_of(x)"),
         &["input x: bf16[n]\n y = Atan(x)\n output y: bf16[n]"],
     ),
     onnx(
         "Atanh",
-        floats,
+        |_, _| accurate("atanh_of(x)"),
         &["input x: f32\n y = Atanh(x)\n output y: f32"],
     ),
     onnx(
         "BitwiseNot",
-        integers,
+        |_, _| integers("~x"),
         &["input x: u16[3]\n y = BitwiseNot(x)\n output y: u16[3]"],
     ),
     onnx(
         "Ceil",
-        floats,
+        |_, _| floats("ceil(x)"),
         &["input x: f32[(n * 2)]\n y = Ceil(x)\n output y: f32[(n * 2)]"],
     ),
     onnx(
         "Celu",
-        floats,
+        parse_celu,
         &["input x: f32[2]\n y = Celu(x) {alpha = 2.0}\n output y: f32[2]"],
     ),
     onnx(
@@ -70,12 +72,12 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "Cos",
-        floats,
+        |_, _| accurate("cos_of(x)"),
         &["input x: f32[n]\n y = Cos(x)\n output y: f32[n]"],
     ),
     onnx(
         "Cosh",
-        floats,
+        |_, _| accurate("cosh_of(x)"),
         &["input x: f32[n]\n y = Cosh(x)\n output y: f32[n]"],
     ),
     onnx(
@@ -92,44 +94,44 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "Elu",
-        floats,
+        |attrs, _| activation(attrs, "Elu", &[("alpha", 1.0)]),
         &["input x: f32[n]\n y = Elu(x) {alpha = 0.5}\n output y: f32[n]"],
     ),
     onnx(
         "Erf",
-        numbers,
+        |_, _| numbers("erf_of(x)", "", |_| Dim::Unknown),
         &["input x: f32[n]\n y = Erf(x)\n output y: f32[n]"],
     ),
     onnx(
         "Exp",
-        floats,
+        |attrs, _| activation(attrs, "Exp", &[]),
         &["input x: f32[n]\n y = Exp(x)\n output y: f32[n]"],
     ),
     onnx(
         "Floor",
-        floats,
+        |_, _| floats("floor(x)"),
         &["input x: f32[n]\n y = Floor(x)\n output y: f32[n]"],
     ),
     onnx(
         "Gelu",
-        floats,
+        parse_gelu,
         &["input x: f32[n]\n y = Gelu(x) {approximate = \"tanh\"}\n output y: f32[n]"],
     ),
     microsoft(
         "Gelu",
-        floats,
+        parse_gelu,
         &[
             "opset com.microsoft 1\n input x: f32[n]\n y = com.microsoft::Gelu(x)\n output y: f32[n]",
         ],
     ),
     onnx(
         "HardSigmoid",
-        floats,
+        |attrs, _| activation(attrs, "HardSigmoid", &[("alpha", 0.2), ("beta", 0.5)]),
         &["input x: f32[n]\n y = HardSigmoid(x)\n output y: f32[n]"],
     ),
     onnx(
         "HardSwish",
-        floats,
+        |attrs, _| activation(attrs, "HardSwish", &[]),
         &["input x: f32[n]\n y = HardSwish(x)\n output y: f32[n]"],
     ),
     onnx(
@@ -143,32 +145,32 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "IsInf",
-        classify,
+        parse_is_inf,
         &["input x: f32[n]\n y = IsInf(x)\n output y: bool[n]"],
     ),
     onnx(
         "IsNaN",
-        classify,
+        parse_is_nan,
         &["input x: f8e5m2[n]\n y = IsNaN(x)\n output y: bool[n]"],
     ),
     onnx(
         "LeakyRelu",
-        floats,
+        |attrs, _| activation(attrs, "LeakyRelu", &[("alpha", 0.01)]),
         &["input x: f32[n]\n y = LeakyRelu(x)\n output y: f32[n]"],
     ),
     onnx(
         "Log",
-        floats,
+        |_, _| accurate("log_of(x)"),
         &["input x: f32[n]\n y = Log(x)\n output y: f32[n]"],
     ),
     onnx(
         "Mish",
-        floats,
+        |attrs, _| activation(attrs, "Mish", &[]),
         &["input x: f32[n]\n y = Mish(x)\n output y: f32[n]"],
     ),
     onnx(
         "Neg",
-        |_, _| map(Takes::Numbers, |x| &Dim::Size(0) - x),
+        |_, _| numbers("-x", "-x", |x| &Dim::Size(0) - x),
         &[
             "input x: i32[]\n y = Neg(x)\n output y: i32[]",
             "const x: i64[1] = [-3]\n y = Neg(x)\n z = ConstantOfShape(y)\n output z: f32[3]",
@@ -176,24 +178,28 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "Not",
-        |_, _| map(Takes::Bools, |x| &Dim::Size(1) - x),
+        |_, _| bools("!x", |x| &Dim::Size(1) - x),
         &["input x: bool[n, 2]\n y = Not(x)\n output y: bool[n, 2]"],
     ),
     microsoft(
         "QuickGelu",
-        floats,
+        |attrs, _| activation(attrs, "Swish", &[("alpha", 1.702)]),
         &[
             "opset com.microsoft 1\n input x: f16[n]\n y = com.microsoft::QuickGelu(x)\n output y: f16[n]",
         ],
     ),
     onnx(
         "Reciprocal",
-        floats,
+        |_, _| floats("1.0 / x"),
         &["input x: f32[n]\n y = Reciprocal(x)\n output y: f32[n]"],
     ),
     onnx(
         "Relu",
-        |_, _| map(Takes::Numbers, |x| x.max(&Dim::Size(0))),
+        |_, _| {
+            numbers("max(x, real(0.0))", "max(x, int(0))", |x| {
+                x.max(&Dim::Size(0))
+            })
+        },
         &[
             "input x: f32[1, c, (h * 2), ?]\n y = Relu(x)\n output y: f32[1, c, (h * 2), ?]",
             "opset 6\n input x: f32[0]\n y = Relu(x)\n output y: f32[0]",
@@ -201,72 +207,72 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "Round",
-        floats,
+        |_, _| floats("round(x)"),
         &["input x: f32[n]\n y = Round(x)\n output y: f32[n]"],
     ),
     onnx(
         "Selu",
-        floats,
+        parse_selu,
         &["input x: f32[n]\n y = Selu(x)\n output y: f32[n]"],
     ),
     onnx(
         "Shrink",
-        numbers,
+        parse_shrink,
         &["input x: i32[n]\n y = Shrink(x) {bias = 1.0}\n output y: i32[n]"],
     ),
     onnx(
         "Sigmoid",
-        floats,
+        |attrs, _| activation(attrs, "Sigmoid", &[]),
         &["input x: f32[n]\n y = Sigmoid(x)\n output y: f32[n]"],
     ),
     onnx(
         "Sign",
-        numbers,
+        |_, _| numbers("sign(x)", SIGN, |_| Dim::Unknown),
         &["input x: i64[n]\n y = Sign(x)\n output y: i64[n]"],
     ),
     onnx(
         "Sin",
-        floats,
+        |_, _| accurate("sin_of(x)"),
         &["input x: f32[n]\n y = Sin(x)\n output y: f32[n]"],
     ),
     onnx(
         "Sinh",
-        floats,
+        |_, _| accurate("sinh_of(x)"),
         &["input x: f32[n]\n y = Sinh(x)\n output y: f32[n]"],
     ),
     onnx(
         "Softplus",
-        floats,
+        |attrs, _| activation(attrs, "Softplus", &[]),
         &["input x: f32[n]\n y = Softplus(x)\n output y: f32[n]"],
     ),
     onnx(
         "Softsign",
-        floats,
+        |_, _| floats("x / (1.0 + abs(x))"),
         &["input x: f32[n]\n y = Softsign(x)\n output y: f32[n]"],
     ),
     onnx(
         "Sqrt",
-        floats,
+        |_, _| floats("sqrt(x)"),
         &["input x: f32[n]\n y = Sqrt(x)\n output y: f32[n]"],
     ),
     onnx(
         "Swish",
-        floats,
+        |attrs, _| activation(attrs, "Swish", &[("alpha", 1.0)]),
         &["opset 24\n input x: f32[n]\n y = Swish(x)\n output y: f32[n]"],
     ),
     onnx(
         "Tan",
-        floats,
+        |_, _| accurate("tan_of(x)"),
         &["input x: f32[n]\n y = Tan(x)\n output y: f32[n]"],
     ),
     onnx(
         "Tanh",
-        floats,
+        |attrs, _| activation(attrs, "Tanh", &[]),
         &["input x: f32[n]\n y = Tanh(x)\n output y: f32[n]"],
     ),
     onnx(
         "ThresholdedRelu",
-        floats,
+        parse_thresholded_relu,
         &["input x: f32[n]\n y = ThresholdedRelu(x)\n output y: f32[n]"],
     ),
 ];
@@ -302,26 +308,136 @@ impl Takes {
 }
 
 /// The output has the input's shape and type.
-struct Map {
+struct Unary {
     takes: Takes,
     /// The function on one integer element; unknown where it is not worth following.
     value: fn(&Dim) -> Dim,
+    /// WGSL of `x`, a `real`; empty where no kernel takes floats.
+    real: String,
+    /// Functions that `real` calls besides those of activations.
+    functions: &'static str,
+    /// WGSL of `x`, an `int`, or for bool a `bool`.
+    int: &'static str,
 }
 
-fn map(takes: Takes, value: fn(&Dim) -> Dim) -> Result<Box<dyn Op>> {
-    Ok(Box::new(Map { takes, value }))
+impl Unary {
+    fn new(takes: Takes, real: impl Into<String>) -> Unary {
+        Unary {
+            takes,
+            value: |_| Dim::Unknown,
+            real: real.into(),
+            functions: "",
+            int: "",
+        }
+    }
 }
 
-fn floats(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    map(Takes::Floats, |_| Dim::Unknown)
+/// 1, 0 or -1, whether the type has negative numbers or not.
+const SIGN: &str = "select(int(0), int(1), x > int(0)) - select(int(0), int(1), x < int(0))";
+
+fn floats(real: impl Into<String>) -> Result<Box<dyn Op>> {
+    Ok(Box::new(Unary::new(Takes::Floats, real)))
 }
 
-fn integers(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    map(Takes::Integers, |_| Dim::Unknown)
+/// What WGSL's own functions may compute with a few digits only.
+fn accurate(real: &str) -> Result<Box<dyn Op>> {
+    Ok(Box::new(Unary {
+        functions: include_str!("elementwise.wgsl"),
+        ..Unary::new(Takes::Floats, real)
+    }))
 }
 
-fn numbers(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    map(Takes::Numbers, |_| Dim::Unknown)
+/// An activation whose parameters are attributes with defaults.
+fn activation(attrs: &Attrs, name: &str, params: &[(&str, f32)]) -> Result<Box<dyn Op>> {
+    let params = params.iter();
+    let params = params.map(|&(name, default)| attrs.float(name).unwrap_or(default));
+    let params: Vec<f32> = params.collect();
+    floats(activation::expression(name, &params).unwrap_or_default())
+}
+
+fn numbers(real: &str, int: &'static str, value: fn(&Dim) -> Dim) -> Result<Box<dyn Op>> {
+    Ok(Box::new(Unary {
+        value,
+        int,
+        ..Unary::new(Takes::Numbers, real)
+    }))
+}
+
+fn integers(int: &'static str) -> Result<Box<dyn Op>> {
+    Ok(Box::new(Unary {
+        int,
+        ..Unary::new(Takes::Integers, "")
+    }))
+}
+
+fn bools(int: &'static str, value: fn(&Dim) -> Dim) -> Result<Box<dyn Op>> {
+    Ok(Box::new(Unary {
+        value,
+        int,
+        ..Unary::new(Takes::Bools, "")
+    }))
+}
+
+/// The expression with the parameters, or none where one of them is not finite.
+fn with_params(params: &[f32], text: impl Fn(&[String]) -> String) -> String {
+    if params.iter().any(|param| !param.is_finite()) {
+        return String::new();
+    }
+    let literals: Vec<String> = params.iter().map(|&param| literal(param)).collect();
+    text(&literals)
+}
+
+// alpha * elu(x / alpha)
+fn parse_celu(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let alpha = attrs.float("alpha").unwrap_or(1.0);
+    // The formula of the specification is another one where alpha is negative.
+    if alpha <= 0.0 {
+        return floats("");
+    }
+    floats(with_params(&[alpha], |p| {
+        format!(
+            "select({0} * below_zero_of(x / {0}), x, x > real(0.0))",
+            p[0]
+        )
+    }))
+}
+
+fn parse_gelu(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let is_tanh = attrs.str("approximate") == Some("tanh");
+    activation(attrs, if is_tanh { "GeluTanh" } else { "Gelu" }, &[])
+}
+
+fn parse_selu(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let alpha = attrs.float("alpha").unwrap_or(1.673_263_2);
+    let gamma = attrs.float("gamma").unwrap_or(1.050_701);
+    floats(with_params(&[alpha, gamma], |p| {
+        format!(
+            "{} * select({} * below_zero_of(x), x, x > real(0.0))",
+            p[1], p[0]
+        )
+    }))
+}
+
+// x < -lambda ? x + bias : x > lambda ? x - bias : 0
+fn parse_shrink(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let lambda = attrs.float("lambd").unwrap_or(0.5);
+    let bias = attrs.float("bias").unwrap_or(0.0);
+    let real = with_params(&[lambda, -lambda, bias], |p| {
+        format!(
+            "select(select(real(0.0), x - {bias}, x > real({})), x + {bias}, x < real({}))",
+            p[0],
+            p[1],
+            bias = p[2]
+        )
+    });
+    numbers(&real, "", |_| Dim::Unknown)
+}
+
+fn parse_thresholded_relu(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let alpha = attrs.float("alpha").unwrap_or(1.0);
+    floats(with_params(&[alpha], |p| {
+        format!("select(real(0.0), x, x > real({}))", p[0])
+    }))
 }
 
 fn absolute(x: &Dim) -> Dim {
@@ -331,7 +447,7 @@ fn absolute(x: &Dim) -> Dim {
     x.max(&(&Dim::Size(0) - x))
 }
 
-impl Op for Map {
+impl Op for Unary {
     fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
         let x = tensor(inputs, 0)?;
         self.takes.check(inputs)?;
@@ -341,13 +457,83 @@ impl Op for Map {
         });
         Ok(vec![with_value(x.clone(), elements)])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (x, y) = (call.input(0)?, call.output(0)?);
+        let expression = if x.storage.is_float() {
+            &*self.real
+        } else {
+            self.int
+        };
+        if expression.is_empty() {
+            return Err("no kernel for its type or parameters".into());
+        }
+        if call.input_dtype(0) == Some(DType::U64) {
+            return Err("the high bits of 64 are not kept".into());
+        }
+        Ok(Dispatch::one(same_type(
+            Kernel::new("elementwise", ""),
+            x,
+            y,
+            call,
+            |lanes| match x.storage {
+                Storage::F32 | Storage::F16 => {
+                    let function = activation::function("apply", expression, lanes);
+                    format!("{}{function}", self.functions)
+                }
+                Storage::Bool => format!("fn apply(x: bool) -> bool {{ return {expression}; }}"),
+                _ => format!(
+                    "alias int = {lanes};\nfn apply(x: int) -> int {{ return {expression}; }}"
+                ),
+            },
+        )))
+    }
+}
+
+/// `y[i] = apply(x[i])` for x and y of one type: `apply` gets the type that it is to be written
+/// for, a vector of four or for packed types a single value, and is WGSL of that.
+fn same_type(
+    kernel: Kernel,
+    x: Port,
+    y: Port,
+    call: &Call,
+    apply: impl Fn(&str) -> String,
+) -> crate::kernel::Launch {
+    let n_elems = call.output_sizes(0).iter().product();
+    let value = x.storage.value();
+    let kernel = kernel.snippet("fn element(i: u32) -> lanes { return apply(load_x(i)); }");
+    if x.storage.is_packed() {
+        let kernel = kernel.snippet(&format!("alias lanes = {value};"));
+        let kernel = kernel.snippet(&apply(value)).read("x", x);
+        return Map::launch(kernel, y, n_elems, call.caps);
+    }
+    let lanes = format!("vec4<{value}>");
+    let kernel = kernel.snippet(&format!("alias lanes = {lanes};"));
+    let kernel = kernel.snippet(&apply(&lanes)).read_vec4("x", x);
+    Map::launch_vec4(kernel, y, n_elems, call.caps)
 }
 
 /// `IsNaN`, `IsInf`: a float type of any width in, bool out.
-struct Classify;
+struct Classify {
+    /// WGSL of `bits`, the f32 as a u32.
+    is_one: &'static str,
+}
 
-fn classify(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    Ok(Box::new(Classify))
+fn parse_is_nan(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    Ok(Box::new(Classify {
+        is_one: "(bits & 0x7fffffffu) > 0x7f800000u",
+    }))
+}
+
+fn parse_is_inf(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let detects = |name: &str| attrs.int(name).unwrap_or(1) != 0;
+    let is_one = match (detects("detect_positive"), detects("detect_negative")) {
+        (true, true) => "(bits & 0x7fffffffu) == 0x7f800000u",
+        (true, false) => "bits == 0x7f800000u",
+        (false, true) => "bits == 0xff800000u",
+        (false, false) => "false",
+    };
+    Ok(Box::new(Classify { is_one }))
 }
 
 impl Op for Classify {
@@ -365,6 +551,17 @@ impl Op for Classify {
             ..x.clone()
         }])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (x, y) = (call.input(0)?, call.output(0)?);
+        let n_elems = call.sizes(0).iter().product();
+        let body = format!(
+            "fn element(i: u32) -> bool {{\n  let bits = bitcast<u32>(load_x(i));\n  return {};\n}}\n",
+            self.is_one
+        );
+        let kernel = Map::kernel("classify", &body).read("x", x);
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
+    }
 }
 
 /// `Identity` takes whatever a value can be.
@@ -373,6 +570,11 @@ struct Identity;
 impl Op for Identity {
     fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
         Ok(vec![inputs.need(0)?.clone()])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        call.input(0)?;
+        Ok(Dispatch::view(0))
     }
 }
 
@@ -415,6 +617,56 @@ impl Op for Clip {
         let y = Fact { dtype, ..x.clone() };
         Ok(vec![with_value(y, value)])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (x, y) = (call.input(0)?, call.output(0)?);
+        let mut kernel = Kernel::new("clip", "");
+        let mut expression = "x".to_owned();
+        for (idx, name, function) in [(1, "low", "max"), (2, "high", "min")] {
+            if !call.has_input(idx) {
+                continue;
+            }
+            let bound = match call.constant(idx).map(|bound| numeric(bound, x.storage)) {
+                Some(bound) => {
+                    let (bound, wgsl) = (bound.ok_or("a bound is no number")?, x.storage.value());
+                    kernel = match bound {
+                        Bound::Float(bound) => kernel.param_f32(name, bound),
+                        Bound::Int(bound) => kernel.param_i32(name, bound),
+                    };
+                    format!("{wgsl}(params.{name})")
+                }
+                None => {
+                    kernel = kernel.read(name, call.input(idx)?);
+                    format!("load_{name}(0u)")
+                }
+            };
+            expression = format!("{function}({expression}, lanes({bound}))");
+        }
+        let launch = same_type(kernel, x, y, call, |_| {
+            format!("fn apply(x: lanes) -> lanes {{ return {expression}; }}")
+        });
+        Ok(Dispatch::one(launch))
+    }
+}
+
+enum Bound {
+    Float(f32),
+    Int(i32),
+}
+
+/// A bound that is constant, as an element of x. Integers beyond 32 bits bound nothing, and so
+/// does the end of that range.
+fn numeric(bound: &Tensor, storage: Storage) -> Option<Bound> {
+    if storage.is_float() {
+        return Some(Bound::Float(*bound.to_f64s()?.first()? as f32));
+    }
+    let bound = *bound.to_i64s()?.first()?;
+    // Words of a u32 are those of the i32 that the parameter is.
+    let word = match storage.value() {
+        "u32" => (bound.clamp(0, u32::MAX.into()) as u32).cast_signed(),
+        _ => bound.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
+    };
+    Some(Bound::Int(word))
 }
 
 /// `Dropout` gives the output and, if asked, the mask of what it kept.
@@ -441,5 +693,17 @@ impl Op for Dropout {
             ..y.clone()
         };
         Ok(vec![y, mask])
+    }
+
+    /// Outside of training it gives its input back.
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if call.has_output(1) {
+            return Err("no kernel for its mask".into());
+        }
+        if call.has_input(2) && call.ints(2)? != [0] {
+            return Err("it is in training mode".into());
+        }
+        call.input(0)?;
+        Ok(Dispatch::view(0))
     }
 }

@@ -6,6 +6,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal, View, view_of_input};
 use crate::tensor::{Dim, Fact, MAX_VALUE_ELEMENTS, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -14,6 +15,10 @@ pub const DEFS: &[OpDef] = &[
         |_, _| Ok(Box::new(Expand)),
         &[
             "input x: f32[3, 1]\n const s: i64[3] = [2, 1, 6]\n y = Expand(x, s)\n output y: f32[2, 3, 6]",
+            "input x: f32[3, 1]\n const s: i64[2] = [3, 8]\n y = Expand(x, s)\n output y: f32[3, 8]",
+            "input x: bool[5]\n const s: i64[3] = [3, 1, 5]\n y = Expand(x, s)\n output y: bool[3, 1, 5]",
+            "input x: i8[1, 8]\n const s: i64[2] = [3, 8]\n y = Expand(x, s)\n output y: i8[3, 8]",
+            "input x: f16[1, 4]\n const s: i64[2] = [9, 4]\n y = Expand(x, s)\n output y: f16[9, 4]",
             "input x: f32[1, 4]\n input v: f32[n, 7]\n s = Shape(v) {end = 1}\n const one: i64[1] = [1]\n t = Concat(s, one) {axis = 0}\n y = Expand(x, t)\n output y: f32[n, 4]",
             "input x: f32[3]\n input s: i64[2]\n y = Expand(x, s)\n output y: f32[?, 3]",
             "const x: i64[] = [7]\n const s: i64[1] = [2]\n e = Expand(x, s)\n y = ConstantOfShape(e)\n output y: f32[7, 7]",
@@ -35,6 +40,9 @@ pub const DEFS: &[OpDef] = &[
         parse_tile,
         &[
             "input x: f32[n, 3]\n const r: i64[2] = [2, 4]\n y = Tile(x, r)\n output y: f32[(n * 2), 12]",
+            "input x: u8[2, 3]\n const r: i64[2] = [3, 3]\n y = Tile(x, r)\n output y: u8[6, 9]",
+            "input x: f16[2, 8]\n const r: i64[2] = [3, 2]\n y = Tile(x, r)\n output y: f16[6, 16]",
+            "input x: f32[2, 8]\n const r: i64[2] = [1, 0]\n y = Tile(x, r)\n output y: f32[2, 0]",
             "input x: f32[n, 3]\n input r: i64[2]\n y = Tile(x, r)\n output y: f32[?, ?]",
             "opset 5\n input x: f32[n, 3]\n const t: i64[] = [2]\n const a: i64[] = [1]\n y = Tile(x, t, a)\n output y: f32[n, 6]",
         ],
@@ -62,6 +70,11 @@ impl Op for Expand {
             }
         });
         Ok(vec![with_value(fact(x.dtype, Some(expanded)), value)])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let x = View::dense(&call.sizes(0)).expanded(&call.output_sizes(0));
+        view_of_input("expand", call, &x)
     }
 }
 
@@ -136,6 +149,16 @@ impl Op for Tile {
             _ => None,
         });
         Ok(vec![with_value(y, value)])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (sizes, repeated) = (call.sizes(0), call.output_sizes(0));
+        let mut x = View::dense(&sizes);
+        for axis in (0..sizes.len()).rev() {
+            let times = repeated[axis].checked_div(sizes[axis]).unwrap_or(0);
+            x = x.repeated(axis, times);
+        }
+        view_of_input("tile", call, &x)
     }
 }
 

@@ -7,6 +7,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Map, Refusal, Unit, collapse, dense_strides};
 use crate::tensor::{DType, Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -24,6 +25,12 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f32[v, 8]\n input i: i64[n, s]\n y = Gather(x, i)\n output y: f32[n, s, 8]",
             "input x: f32[n, 3, 4]\n const i: i64[] = [-1]\n y = Gather(x, i) {axis = 1}\n output y: f32[n, 4]",
+            "input x: f32[2, 3, 5]\n const i: i32[4] = [2, -3, 0, -1]\n y = Gather(x, i) {axis = 1}\n output y: f32[2, 4, 5]",
+            "input x: f16[3, 7]\n input i: i64[2, 2]\n y = Gather(x, i) {axis = 1}\n output y: f16[3, 2, 2]",
+            "input x: u8[3, 6]\n input i: i64[5]\n y = Gather(x, i)\n output y: u8[5, 6]",
+            "input x: i8[3, 8]\n input i: i64[5]\n y = Gather(x, i)\n output y: i8[5, 8]",
+            "input x: bool[3, 16]\n input i: i64[5]\n y = Gather(x, i)\n output y: bool[5, 16]",
+            "input x: i64[3]\n input i: i64\n y = Gather(x, i)\n output y: i64",
             "input x: f32[n, 3, 4]\n v = Shape(x)\n const i: i64[2] = [-1, 0]\n t = Gather(v, i)\n y = ConstantOfShape(t)\n output y: f32[4, n]",
             "input x: str\n input i: i32[2]\n y = Gather(x, i)\n output y: str",
         ],
@@ -32,6 +39,9 @@ pub const DEFS: &[OpDef] = &[
         "GatherElements",
         parse_gather_elements,
         &[
+            "input x: f32[3, 4, 5]\n const i: i64[2, 2, 3] = [0, -1, 2, 1, 1, -3, 0, 2, -2, 1, 1, 0]\n y = GatherElements(x, i)\n output y: f32[2, 2, 3]",
+            "input x: f16[5, 3, 4]\n input i: i32[5, 3, 7]\n y = GatherElements(x, i) {axis = -1}\n output y: f16[5, 3, 7]",
+            "input x: u8[3, 5]\n input i: i64[7, 5]\n y = GatherElements(x, i)\n output y: u8[7, 5]",
             "input x: f32[3, n]\n input i: i64[2, m]\n y = GatherElements(x, i) {axis = 1}\n output y: f32[2, m]",
         ],
     ),
@@ -41,6 +51,9 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f32[2, 3, n]\n input i: i64[m, 2]\n y = GatherND(x, i)\n output y: f32[m, n]",
             "input x: f32[b, 3, n]\n input i: i64[b, 1]\n y = GatherND(x, i) {batch_dims = 1}\n output y: f32[b, n]",
+            "input x: i8[3, 3, 5]\n const i: i64[2, 2] = [-1, 0, 1, -3]\n y = GatherND(x, i)\n output y: i8[2, 5]",
+            "input x: f16[2, 3, 3, 8]\n input i: i64[2, 4, 2]\n y = GatherND(x, i) {batch_dims = 1}\n output y: f16[2, 4, 8]",
+            "input x: bool[3, 3]\n input i: i64[7, 2]\n y = GatherND(x, i)\n output y: bool[7]",
             "input x: f32[2, 3]\n input i: i64[2, ?]\n y = GatherND(x, i)\n output y: f32",
         ],
     ),
@@ -114,6 +127,22 @@ impl Op for Gather {
             });
         Ok(vec![with_value(y, value)])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let sizes = call.sizes(0);
+        let axis = axis_in(sizes.len(), self.axis).expect("infer has accepted the axis");
+        let (x, y) = (call.input(0)?, call.output(0)?);
+        let inner: usize = sizes[axis + 1..].iter().product();
+        let unit = Unit::of(x.storage, &[inner]);
+        let kernel = Map::kernel("gather", include_str!("gather.wgsl"))
+            .param("size", sizes[axis])
+            .param("n_picks", call.sizes(1).iter().product())
+            .param("inner", inner / unit.n_elems)
+            .snippet(include_str!("gather_index.wgsl"));
+        let kernel = unit.read(kernel, "x", x).read("picks", call.input(1)?);
+        let n_elems = call.output_sizes(0).iter().product();
+        Ok(Dispatch::one(unit.map(kernel, y, n_elems, call.caps)))
+    }
 }
 
 struct GatherElements {
@@ -135,6 +164,25 @@ impl Op for GatherElements {
             expect_rank(inputs, 1, shape.rank())?;
         }
         Ok(vec![fact(x.dtype, indices.shape.clone())])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (sizes, picked) = (call.sizes(0), call.output_sizes(0));
+        let axis = axis_in(sizes.len(), self.axis).expect("infer has accepted the axis");
+        // The index adds the way along its own axis.
+        let mut strides = dense_strides(&sizes);
+        let axis_stride = std::mem::replace(&mut strides[axis], 0);
+        let kernel = Map::kernel("gather_elements", include_str!("gather_elements.wgsl"))
+            .param("size", sizes[axis])
+            .param("axis_stride", axis_stride)
+            .snippet(include_str!("gather_index.wgsl"));
+        let kernel = collapse(&picked, &[strides])
+            .declare(kernel)
+            .read("x", call.input(0)?)
+            .read("picks", call.input(1)?);
+        let n_elems = picked.iter().product();
+        let y = call.output(0)?;
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
     }
 }
 
@@ -186,6 +234,37 @@ impl Op for GatherNd {
             Some(Shape([&batch, &outer[b..], rest].concat())),
         )])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (sizes, picks, b) = (call.sizes(0), call.sizes(1), self.batch_dims);
+        let (&depth, outer) = picks.split_last().expect("infer has refused scalars");
+        let (x, y) = (call.input(0)?, call.output(0)?);
+        let rest: usize = sizes[b + depth..].iter().product();
+        let unit = Unit::of(x.storage, &[rest]);
+        let kernel = Map::kernel("gather_nd", include_str!("gather_nd.wgsl"))
+            .param("rest", rest / unit.n_elems)
+            .param("n_picks", outer[b..].iter().product())
+            .param("batch_size", sizes[b..b + depth].iter().product())
+            .snippet(&nd_index(depth))
+            .params("size", &sizes[b..b + depth])
+            .snippet(include_str!("gather_index.wgsl"));
+        let kernel = unit.read(kernel, "x", x).read("picks", call.input(1)?);
+        let n_elems = call.output_sizes(0).iter().product();
+        Ok(Dispatch::one(unit.map(kernel, y, n_elems, call.caps)))
+    }
+}
+
+/// `fn nd_index(pick: u32) -> u32`: the place that the numbers of pick number `pick` lead to among
+/// axes of `params.size0`, `params.size1`, ..
+fn nd_index(depth: usize) -> String {
+    let mut text = "fn nd_index(pick: u32) -> u32 {\n  var at = 0u;\n".to_owned();
+    for axis in 0..depth {
+        text.push_str(&format!(
+            "  at = at * params.size{axis} + index(load_picks(pick * {depth}u + {axis}u), params.size{axis});\n"
+        ));
+    }
+    text.push_str("  return at;\n}");
+    text
 }
 
 /// How many elements remain is data.

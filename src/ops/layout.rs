@@ -6,6 +6,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal, View, view_of_input};
 use crate::tensor::{Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -14,6 +15,8 @@ pub const DEFS: &[OpDef] = &[
         parse_depth_to_space,
         &[
             "input x: f32[n, 12, h, 3]\n y = DepthToSpace(x) {blocksize = 2}\n output y: f32[n, 3, (h * 2), 6]",
+            "input x: u8[2, 12, 3, 4]\n y = DepthToSpace(x) {blocksize = 2, mode = \"CRD\"}\n output y: u8[2, 3, 6, 8]",
+            "input x: f16[1, 18, 2, 5]\n y = DepthToSpace(x) {blocksize = 3}\n output y: f16[1, 2, 6, 15]",
             "opset 1\n input x: f32[1, 4, 1, 1]\n y = DepthToSpace(x) {blocksize = 2}\n output y: f32[1, 1, 2, 2]",
         ],
     ),
@@ -30,6 +33,7 @@ pub const DEFS: &[OpDef] = &[
         parse_space_to_depth,
         &[
             "input x: f32[n, 3, (h * 2), 6]\n y = SpaceToDepth(x) {blocksize = 2}\n output y: f32[n, 12, h, 3]",
+            "input x: i8[1, 3, 6, 10]\n y = SpaceToDepth(x) {blocksize = 2}\n output y: i8[1, 12, 3, 5]",
             "input x: f32[1, c, 4, 4]\n y = SpaceToDepth(x) {blocksize = 4}\n output y: f32[1, (c * 16), 1, 1]",
         ],
     ),
@@ -38,6 +42,15 @@ pub const DEFS: &[OpDef] = &[
         parse_transpose,
         &[
             "input x: f32[n, 3, 4]\n y = Transpose(x)\n output y: f32[4, 3, n]",
+            "input x: f32[2, 33, 45]\n y = Transpose(x) {perm = [0, 2, 1]}\n output y: f32[2, 45, 33]",
+            "input x: f16[65, 3, 16]\n y = Transpose(x) {perm = [2, 1, 0]}\n output y: f16[16, 3, 65]",
+            "input x: f32[17, 2, 3, 16]\n y = Transpose(x) {perm = [3, 1, 2, 0]}\n output y: f32[16, 2, 3, 17]",
+            "input x: f32[2, 5, 3, 8]\n y = Transpose(x) {perm = [0, 2, 1, 3]}\n output y: f32[2, 3, 5, 8]",
+            "input x: i64[3, 8, 5]\n y = Transpose(x) {perm = [0, 2, 1]}\n output y: i64[3, 5, 8]",
+            "input x: u8[2, 5, 3, 8]\n y = Transpose(x) {perm = [0, 2, 1, 3]}\n output y: u8[2, 3, 5, 8]",
+            "input x: i8[2, 5, 3, 16]\n y = Transpose(x) {perm = [2, 1, 0, 3]}\n output y: i8[3, 5, 2, 16]",
+            "input x: bool[7, 9]\n y = Transpose(x)\n output y: bool[9, 7]",
+            "input x: f32[5, 1, 7]\n y = Transpose(x) {perm = [1, 0, 2]}\n output y: f32[1, 5, 7]",
             "input x: str[2, n]\n y = Transpose(x) {perm = [1, 0]}\n output y: str[n, 2]",
             "input x: f32\n y = Transpose(x) {perm = [1, 0]}\n output y: f32[?, ?]",
         ],
@@ -83,10 +96,22 @@ impl Op for Transpose {
         };
         Ok(vec![with_value(fact(x.dtype, shape), x.value.clone())])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let x = View::dense(&call.sizes(0));
+        let rank = x.sizes.len();
+        let perm = match &self.perm {
+            Some(perm) => axes_in(rank, perm).expect("infer has accepted the axes"),
+            None => (0..rank).rev().collect(),
+        };
+        view_of_input("transpose", call, &x.permuted(&perm))
+    }
 }
 
 struct DepthToSpace {
     blocksize: i64,
+    /// Depth is [channels, block, block] rather than [block, block, channels].
+    columns_first: bool,
 }
 
 /// A block that squared still is a number.
@@ -99,9 +124,17 @@ fn blocksize(attrs: &Attrs) -> Result<i64> {
     Ok(blocksize)
 }
 
+fn block(blocksize: i64) -> usize {
+    usize::try_from(blocksize).expect("parse has accepted the size")
+}
+
 fn parse_depth_to_space(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     let blocksize = blocksize(attrs)?;
-    Ok(Box::new(DepthToSpace { blocksize }))
+    let columns_first = attrs.str("mode") == Some("CRD");
+    Ok(Box::new(DepthToSpace {
+        blocksize,
+        columns_first,
+    }))
 }
 
 /// # Errors
@@ -131,6 +164,17 @@ impl Op for DepthToSpace {
         };
         Ok(vec![fact(x.dtype, Some(shape))])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let x = call.sizes(0);
+        let (b, c) = (block(self.blocksize), call.output_sizes(0)[1]);
+        let x = if self.columns_first {
+            View::dense(&[x[0], c, b, b, x[2], x[3]]).permuted(&[0, 1, 4, 2, 5, 3])
+        } else {
+            View::dense(&[x[0], b, b, c, x[2], x[3]]).permuted(&[0, 3, 4, 1, 5, 2])
+        };
+        view_of_input("depth_to_space", call, &x)
+    }
 }
 
 struct SpaceToDepth {
@@ -156,6 +200,12 @@ impl Op for SpaceToDepth {
             _ => Shape::unknown(4),
         };
         Ok(vec![fact(x.dtype, Some(shape))])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (x, y, b) = (call.sizes(0), call.output_sizes(0), block(self.blocksize));
+        let x = View::dense(&[x[0], x[1], y[2], b, y[3], b]).permuted(&[0, 3, 5, 1, 2, 4]);
+        view_of_input("space_to_depth", call, &x)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Matrix products: `y[.., i, j] = sum_k a[.., i, k] * b[.., k, j]`, with leading axes broadcast,
 //! also over quantised elements.
 
+use super::product::{Layout, Product, Zero};
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{DType, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -15,6 +17,13 @@ pub const DEFS: &[OpDef] = &[
             "input a: f16[2, 3]\n input b: f16[3]\n y = MatMul(a, b)\n output y: f16[2]",
             "input a: f32[3]\n input b: f32[3]\n y = MatMul(a, b)\n output y: f32[]",
             "opset 1\n input a: f32[2, 0]\n input b: f32[0, 5]\n y = MatMul(a, b)\n output y: f32[2, 5]",
+            "input a: f32[m, 37]\n input b: f32[37, 65]\n y = MatMul(a, b)\n output y: f32[m, 65]",
+            "input a: f32[3, 1, 66, 36]\n input b: f32[1, 2, 36, n]\n y = MatMul(a, b)\n output y: f32[3, 2, 66, n]",
+            "input a: f32[2, 70, 16]\n input b: f32[16, 68]\n y = MatMul(a, b)\n output y: f32[2, 70, 68]",
+            "input a: f32[1, 260]\n input b: f32[260, 132]\n y = MatMul(a, b)\n output y: f32[1, 132]",
+            "input a: f32[5, 4, 9]\n input b: f32[9]\n y = MatMul(a, b)\n output y: f32[5, 4]",
+            "input a: f32[9]\n input b: f32[5, 9, 3]\n y = MatMul(a, b)\n output y: f32[5, 3]",
+            "input a: f16[70, 16]\n input b: f16[16, 8]\n y = MatMul(a, b)\n output y: f16[70, 8]",
         ],
     ),
     rules::onnx(
@@ -80,10 +89,21 @@ pub const DEFS: &[OpDef] = &[
 
 /// Which inputs are the matrices, how they are turned first, and what type comes out.
 struct MatMul {
+    kind: Kind,
     b_idx: usize,
     turn_a: Turn,
     turn_b: Turn,
+    alpha: f32,
     dtype: fn(&Inputs) -> Result<Option<DType>>,
+}
+
+/// What the elements are, as far as kernels go.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    /// Zero points are inputs 2 and 3.
+    Integer,
+    Scaled,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -94,9 +114,15 @@ struct Turn {
     batch: bool,
 }
 
-fn product(b_idx: usize, dtype: fn(&Inputs) -> Result<Option<DType>>) -> Result<Box<dyn Op>> {
+fn product(
+    kind: Kind,
+    b_idx: usize,
+    dtype: fn(&Inputs) -> Result<Option<DType>>,
+) -> Result<Box<dyn Op>> {
     Ok(Box::new(MatMul {
+        kind,
         b_idx,
+        alpha: 1.0,
         turn_a: Turn::default(),
         turn_b: Turn::default(),
         dtype,
@@ -104,11 +130,11 @@ fn product(b_idx: usize, dtype: fn(&Inputs) -> Result<Option<DType>>) -> Result<
 }
 
 fn matmul(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    product(1, |inputs| rules::same_dtype(inputs, [0, 1]))
+    product(Kind::Plain, 1, |inputs| rules::same_dtype(inputs, [0, 1]))
 }
 
 fn matmul_integer(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    product(1, |inputs| {
+    product(Kind::Integer, 1, |inputs| {
         rules::same_dtype(inputs, [0, 2])?;
         rules::same_dtype(inputs, [1, 3])?;
         Ok(Some(DType::I32))
@@ -116,7 +142,7 @@ fn matmul_integer(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
 }
 
 fn qlinear_matmul(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    product(3, |inputs| {
+    product(Kind::Scaled, 3, |inputs| {
         rules::same_dtype(inputs, [0, 2])?;
         rules::same_dtype(inputs, [3, 5])?;
         Ok(rules::tensor(inputs, 7)?.dtype)
@@ -124,7 +150,7 @@ fn qlinear_matmul(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
 }
 
 fn matmul_integer_to_float(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    product(1, |inputs| {
+    product(Kind::Scaled, 1, |inputs| {
         rules::same_dtype(inputs, [0, 4])?;
         rules::same_dtype(inputs, [1, 5])?;
         rules::same_dtype(inputs, [2, 3, 6])
@@ -132,7 +158,7 @@ fn matmul_integer_to_float(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
 }
 
 fn dynamic_quantize_matmul(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    product(1, |inputs| {
+    product(Kind::Scaled, 1, |inputs| {
         rules::same_dtype(inputs, [1, 3])?;
         rules::same_dtype(inputs, [0, 2, 4])
     })
@@ -144,7 +170,9 @@ fn fused_matmul(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
         batch: check::flag(attrs, batch),
     };
     Ok(Box::new(MatMul {
+        kind: Kind::Plain,
         b_idx: 1,
+        alpha: attrs.float("alpha").unwrap_or(1.0),
         turn_a: turn("transA", "transBatchA"),
         turn_b: turn("transB", "transBatchB"),
         dtype: |inputs| rules::same_dtype(inputs, [0, 1]),
@@ -162,22 +190,65 @@ impl Op for MatMul {
         };
         Ok(vec![rules::fact(dtype, shape)])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if self.kind == Kind::Scaled {
+            return Err("scaled integers have no kernel".into());
+        }
+        let mut a = self.turn_a.layout(&call.sizes(0));
+        let mut b = self.turn_b.layout(&call.sizes(1));
+        a.expand_vector(true);
+        b.expand_vector(false);
+        let ports = (call.input(0)?, call.input(1)?, call.output(0)?);
+        let mut product = Product::new((ports.0, &a), (ports.1, &b), ports.2);
+        product.alpha = self.alpha;
+        if self.kind == Kind::Integer {
+            product.zero_a = zero_point(call, 2, product.m)?;
+            product.zero_b = zero_point(call, 3, product.n)?;
+        }
+        Ok(product.dispatch(call.caps))
+    }
+}
+
+/// One zero point for all, or one for each row or column.
+fn zero_point(call: &Call, idx: usize, count: usize) -> Result<Option<Zero>, Refusal> {
+    if !call.has_input(idx) {
+        return Ok(None);
+    }
+    let port = call.input(idx)?;
+    let stride = match call.sizes(idx).as_slice() {
+        [] | [1] => 0,
+        [n] if *n == count => 1,
+        _ => return Err("zero points for each matrix of a batch have no kernel".into()),
+    };
+    Ok(Some(Zero { port, stride }))
 }
 
 impl Turn {
     /// Vectors stay as they are.
     fn apply(self, shape: &Shape) -> Shape {
         let mut dims = shape.0.clone();
-        let rank = dims.len();
+        self.turn(&mut dims);
+        Shape(dims)
+    }
+
+    fn layout(self, sizes: &[usize]) -> Layout {
+        let mut layout = Layout::dense(sizes);
+        self.turn(&mut layout.sizes);
+        self.turn(&mut layout.strides);
+        layout
+    }
+
+    fn turn<T>(self, axes: &mut [T]) {
+        let rank = axes.len();
         if rank >= 2 {
             if self.batch {
-                dims[..rank - 1].rotate_left(1);
+                axes[..rank - 1].rotate_left(1);
             }
             if self.transpose {
-                dims.swap(rank - 2, rank - 1);
+                axes.swap(rank - 2, rank - 1);
             }
         }
-        Shape(dims)
     }
 }
 

@@ -3,6 +3,7 @@
 //! One family per file, its shaders beside it, and one line in [`OPS`]. A rule sees facts only,
 //! never a graph: it is the one home of what an operator accepts.
 
+mod activation;
 mod attention;
 mod attention_fused;
 mod attrs;
@@ -13,6 +14,7 @@ mod cast;
 mod check;
 mod concat;
 mod conv;
+mod conv_kernels;
 mod conv_transpose;
 mod det;
 mod einsum;
@@ -28,6 +30,7 @@ mod matmul;
 mod norm;
 mod norm_plain;
 mod pool;
+mod product;
 mod qlinear;
 mod quantize;
 mod random;

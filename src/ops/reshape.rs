@@ -6,6 +6,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -53,6 +54,12 @@ pub const DEFS: &[OpDef] = &[
     ),
 ];
 
+/// The elements stay where they are.
+fn view(call: &Call) -> Result<Dispatch, Refusal> {
+    call.input(0)?;
+    Ok(Dispatch::view(0))
+}
+
 struct Flatten {
     axis: i64,
 }
@@ -78,6 +85,10 @@ impl Op for Flatten {
         let product = |dims: &[Dim]| Shape(dims.to_vec()).elements();
         let y = fact(x.dtype, Some(Shape(vec![product(rows), product(cols)])));
         Ok(vec![with_value(y, None)])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        view(call)
     }
 }
 
@@ -115,6 +126,10 @@ impl Op for Reshape {
             fact(x.dtype, Some(shape)),
             x.value.clone(),
         )])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        view(call)
     }
 }
 
@@ -274,6 +289,10 @@ impl Op for Squeeze {
         let dims = kept.map(|axis| shape[axis].clone()).collect();
         Ok(vec![with_value(fact(x.dtype, Some(dims)), x.value.clone())])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        view(call)
+    }
 }
 
 struct Unsqueeze {
@@ -317,5 +336,9 @@ impl Op for Unsqueeze {
         });
         let dims = dims.collect();
         Ok(vec![with_value(fact(x.dtype, Some(dims)), x.value.clone())])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        view(call)
     }
 }

@@ -5,6 +5,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal, View, view_of_input};
 use crate::tensor::{Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[onnx(
@@ -13,6 +14,12 @@ pub const DEFS: &[OpDef] = &[onnx(
     &[
         "input x: f32[n, 10]\n const s: i64[1] = [2]\n const e: i64[1] = [-1]\n const a: i64[1] = [1]\n const st: i64[1] = [3]\n y = Slice(x, s, e, a, st)\n output y: f32[n, 3]",
         "input x: f32[n, 10]\n const s: i64[2] = [1, -1]\n const e: i64[2] = [9223372036854775807, -9223372036854775808]\n const a: i64[2] = [0, 1]\n const st: i64[2] = [1, -1]\n y = Slice(x, s, e, a, st)\n output y: f32[max((n - 1), 0), 10]",
+        "input x: f32[3, 5, 7]\n const s: i64[3] = [-1, 4, -1]\n const e: i64[3] = [-100, 0, -100]\n const a: i64[3] = [0, 1, 2]\n const st: i64[3] = [-1, -3, -1]\n y = Slice(x, s, e, a, st)\n output y: f32[3, 2, 7]",
+        "input x: u8[4, 24]\n const s: i64[1] = [4]\n const e: i64[1] = [20]\n const a: i64[1] = [1]\n y = Slice(x, s, e, a)\n output y: u8[4, 16]",
+        "input x: i8[4, 23]\n const s: i64[1] = [3]\n const e: i64[1] = [20]\n const a: i64[1] = [1]\n y = Slice(x, s, e, a)\n output y: i8[4, 17]",
+        "input x: f16[4, 24]\n const s: i64[1] = [8]\n const e: i64[1] = [20]\n const a: i64[1] = [1]\n y = Slice(x, s, e, a)\n output y: f16[4, 12]",
+        "input x: f32[1, 3, 8, 8]\n const s: i64[2] = [1, 0]\n const e: i64[2] = [8, 8]\n const a: i64[2] = [2, 3]\n const st: i64[2] = [2, 2]\n y = Slice(x, s, e, a, st)\n output y: f32[1, 3, 4, 4]",
+        "input x: i32[6]\n const s: i64[1] = [4]\n const e: i64[1] = [5]\n const a: i64[1] = [0]\n const st: i64[1] = [9223372036854775807]\n y = Slice(x, s, e, a, st)\n output y: i32[1]",
         "opset 9\n input x: f32[5, 6]\n y = Slice(x) {starts = [0, 1], ends = [3, 100]}\n output y: f32[3, 5]",
         "input x: f32[3, n]\n const s: i64[1] = [0]\n input e: i64[1]\n const a: i64[1] = [0]\n y = Slice(x, s, e, a)\n output y: f32[?, n]",
         "input x: f32[n, 3, 7]\n v = Shape(x)\n const s: i64[1] = [-1]\n const e: i64[1] = [-4]\n const a: i64[1] = [0]\n const st: i64[1] = [-2]\n t = Slice(v, s, e, a, st)\n y = ConstantOfShape(t)\n output y: f32[7, n]",
@@ -100,6 +107,38 @@ impl Op for Slice {
         }
         Ok(vec![with_value(fact(x.dtype, Some(Shape(dims))), value)])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let numbers = |dims: &[Dim]| dims.iter().map(Dim::value).collect::<Option<Vec<i64>>>();
+        let optional = |idx: usize| call.has_input(idx).then(|| call.ints(idx)).transpose();
+        let (starts, axes, steps) = match &self.attrs {
+            Some(bounds) => (
+                numbers(&bounds.starts).expect("attributes are numbers"),
+                bounds.axes.clone(),
+                None,
+            ),
+            None => (call.ints(1)?, optional(3)?, optional(4)?),
+        };
+        let (sizes, kept) = (call.sizes(0), call.output_sizes(0));
+        let axes = match axes {
+            Some(axes) => axes_in(sizes.len(), &axes).expect("infer has accepted the axes"),
+            None => (0..starts.len()).collect(),
+        };
+        let mut x = View::dense(&sizes);
+        for (idx, axis) in axes.into_iter().enumerate() {
+            let step = steps.as_ref().map_or(1, |steps| steps[idx]);
+            let first = first(sizes[axis], starts[idx], step);
+            x = x.sliced(axis, first, step, kept[axis]);
+        }
+        view_of_input("slice", call, &x)
+    }
+}
+
+/// Where a slice that is not empty begins.
+fn first(size: usize, start: i64, step: i64) -> usize {
+    let size = i64::try_from(size).expect("the plan refuses tensors of 2^31 elements");
+    let (first, _, _) = range(size, start, start, step).expect("infer has refused steps of 0");
+    usize::try_from(first).unwrap_or(0)
 }
 
 /// The bounds from inputs 1 to 4; `None` when the axes are not known. What else is not known

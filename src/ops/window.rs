@@ -3,6 +3,7 @@
 
 use super::{Attrs, check};
 use crate::error::{Error, Result};
+use crate::kernel::{Kernel, Refusal};
 use crate::tensor::Dim;
 
 pub(super) struct Window {
@@ -14,6 +15,45 @@ pub(super) struct Window {
     padding: Padding,
     /// Rounds the number of windows up.
     ceil: bool,
+}
+
+/// A window along one spatial axis of known size: output `o` sees the input elements
+/// `o * stride + k * dilation - before` for each `k` below `kernel`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Slide {
+    pub x: usize,
+    pub y: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub dilation: usize,
+    pub before: usize,
+    /// What is padded behind the end, as the attributes say.
+    pub after: usize,
+}
+
+impl Slide {
+    /// An axis of size 1 that the kernel leaves alone.
+    pub const NONE: Slide = Slide {
+        x: 1,
+        y: 1,
+        kernel: 1,
+        stride: 1,
+        dilation: 1,
+        before: 0,
+        after: 0,
+    };
+
+    /// The numbers as parameters of a kernel: `x0`, `y0`, `kernel0`, …
+    pub fn declare(slides: &[Slide; 3], kernel: Kernel) -> Kernel {
+        let of = |get: fn(&Slide) -> usize| slides.iter().map(get).collect::<Vec<usize>>();
+        kernel
+            .params("x", &of(|slide| slide.x))
+            .params("y", &of(|slide| slide.y))
+            .params("kernel", &of(|slide| slide.kernel))
+            .params("stride", &of(|slide| slide.stride))
+            .params("dilation", &of(|slide| slide.dilation))
+            .params("before", &of(|slide| slide.before))
+    }
 }
 
 pub(super) enum Padding {
@@ -113,6 +153,53 @@ impl Window {
             }
         }
         Ok(())
+    }
+
+    /// The window along up to three spatial axes of `x` and `y`; missing ones come first, so that
+    /// every kernel sees three.
+    ///
+    /// # Errors
+    /// A refusal of more than three axes.
+    pub fn slides(
+        &self,
+        x: &[usize],
+        kernel: &[usize],
+        y: &[usize],
+    ) -> Result<[Slide; 3], Refusal> {
+        let missing = 3_usize.checked_sub(x.len());
+        let missing = missing.ok_or("more than three spatial axes")?;
+        let mut slides = [Slide::NONE; 3];
+        for (axis, slide) in slides[missing..].iter_mut().enumerate() {
+            let positive = |n: i64| usize::try_from(n).expect("parse has seen it");
+            *slide = Slide {
+                x: x[axis],
+                y: y[axis],
+                kernel: kernel[axis],
+                stride: positive(self.stride(axis)),
+                dilation: positive(self.dilation(axis)),
+                before: 0,
+                after: 0,
+            };
+            let covered = (y[axis].max(1) - 1) * slide.stride;
+            let extent = (kernel[axis].max(1) - 1) * slide.dilation + 1;
+            let total = (covered + extent).saturating_sub(x[axis]);
+            let (before, after) = match self.padding {
+                Padding::Explicit(_) => {
+                    let (before, after) = self.pads(axis);
+                    (positive(before), positive(after))
+                }
+                Padding::SameUpper => (total / 2, total - total / 2),
+                Padding::SameLower => (total - total / 2, total / 2),
+            };
+            (slide.before, slide.after) = (before, after);
+        }
+        Ok(slides)
+    }
+
+    /// The sizes of the kernel, from the attribute.
+    pub fn kernel_sizes(&self) -> Vec<usize> {
+        let sizes = self.kernel.iter().map(|&size| usize::try_from(size));
+        sizes.map(|size| size.expect("parse has seen it")).collect()
     }
 
     /// How many input elements a window spans, holes included.

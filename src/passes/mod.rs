@@ -1,8 +1,10 @@
 //! Rewrites that make a graph simpler to run: rules propose patches, the driver applies them.
 
+mod branches;
 mod build;
 mod expand;
 mod fold;
+mod fuse;
 mod identity;
 mod lower_wonnx;
 mod normalize;
@@ -13,6 +15,7 @@ use crate::graph::{Graph, NodeId, Patch, infer};
 use crate::tensor::Tensor;
 
 pub use expand::expand;
+pub use fuse::fuse;
 pub use lower_wonnx::lower_for_wonnx;
 pub use normalize::{TARGET_OPSET, normalize};
 
@@ -43,7 +46,7 @@ pub type Evaluate<'a> = &'a dyn Fn(&Graph) -> Result<Vec<Tensor>>;
 const MAX_ROUNDS: usize = 16;
 
 /// Infers shapes and types, brings operators to the forms of [`TARGET_OPSET`], folds what is
-/// constant or follows from known shapes, and applies [`PASSES`].
+/// constant or follows from known shapes, takes branches that are known, and applies [`PASSES`].
 ///
 /// # Errors
 /// What inference finds: `SHAPE_MISMATCH`, `DTYPE_MISMATCH`, or `MODEL_UNSUPPORTED` for operators
@@ -54,9 +57,10 @@ pub fn prepare(graph: &mut Graph, evaluate: Evaluate) -> Result<()> {
     normalize(graph)?;
     for _ in 0..MAX_ROUNDS {
         let folded = fold::infer_and_fold(graph, evaluate)?;
+        let taken = branches::take_known(graph)?;
         let rewritten = apply(graph, PASSES)?;
         graph.remove_dead()?;
-        if !folded && !rewritten {
+        if !folded && !taken && !rewritten {
             break;
         }
     }

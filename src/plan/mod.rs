@@ -161,6 +161,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// True for a buffer that a step reads or an output is in.
+    pub fn reads(&self, buffer: Buffer) -> bool {
+        let step_reads = |step: &Step| match step {
+            Step::Launch(placed) => placed.buffers.contains(&buffer),
+            Step::Download(value) => value.buffer == buffer,
+            Step::Upload(_) | Step::Cpu(_) => false,
+        };
+        let is_there =
+            |output: &Output| matches!(output, Output::Gpu(value) if value.buffer == buffer);
+        self.steps.iter().any(step_reads) || self.outputs.iter().any(is_there)
+    }
+
     pub fn memory(&self) -> Memory {
         let weights = self.weights.iter().map(Weight::size_bytes).sum::<u64>();
         let downloads = self.steps.iter().map(|step| match step {

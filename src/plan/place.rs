@@ -43,7 +43,7 @@ pub fn lower(graph: &Graph, id: NodeId, caps: &Capabilities) -> Result<Dispatch>
     for fact in inputs.iter().chain(&outputs).flatten() {
         check_fact(fact, caps).map_err(|error| error.within(node.label()))?;
     }
-    let constant = |value: &Option<ValueId>| graph.constant((*value)?);
+    let constant = |value: &Option<ValueId>| graph.weight((*value)?);
     let constants: Vec<_> = node.inputs.iter().map(constant).collect();
     let call = Call {
         caps,
@@ -137,7 +137,7 @@ pub fn plan(make: &MakePlan) -> Result<Plan> {
             planner.cpu_run(&run, &reasons)?;
         }
     }
-    planner.outputs();
+    planner.outputs()?;
     Ok(planner.finish())
 }
 
@@ -317,7 +317,10 @@ impl Planner<'_> {
             Operand::Input(idx) => node.input(idx),
             Operand::Output(idx) => node.output(idx),
         };
-        let value = value.expect("kernels bind what the node has");
+        self.home_of(value.expect("kernels bind what the node has"))
+    }
+
+    fn home_of(&mut self, value: ValueId) -> Result<Home> {
         if let Some(&home) = self.homes.get(&value) {
             return Ok(home);
         }
@@ -369,7 +372,7 @@ impl Planner<'_> {
                 .find(name)
                 .expect("a part has the whole graph's names");
             if self.on_host.insert(value) {
-                let home = self.homes[&value];
+                let home = self.home_of(value)?;
                 self.touch(home);
                 self.drafts.push(Draft::Download(value, home));
             }
@@ -398,14 +401,18 @@ impl Planner<'_> {
         });
     }
 
-    fn outputs(&mut self) {
+    fn outputs(&mut self) -> Result<()> {
         for &value in &self.graph.outputs {
+            if self.graph.weight(value).is_some_and(Tensor::is_forgotten) {
+                self.home_of(value)?;
+            }
             if let Some(Home::Virtual(idx)) = self.homes.get(&value)
                 && !self.on_host.contains(&value)
             {
                 self.virtuals[*idx].life.last = usize::MAX;
             }
         }
+        Ok(())
     }
 
     /// Gives every buffer its slot and every step its buffers.
@@ -462,7 +469,9 @@ impl Planner<'_> {
         for &value in &self.graph.outputs {
             let name = self.graph.value(value).name.to_string();
             let output = match (&self.graph.value(value).source, self.homes.get(&value)) {
-                (Source::Constant(tensor), _) => Output::Constant(name, tensor.clone()),
+                (Source::Constant(tensor), _) if !tensor.is_forgotten() => {
+                    Output::Constant(name, tensor.clone())
+                }
                 (_, Some(home)) if !self.on_host.contains(&value) => {
                     Output::Gpu(self.gpu_value(value, buffers[home]))
                 }

@@ -132,11 +132,33 @@ impl Tensor {
         }
     }
 
+    /// Gives the memory of the elements back; type and shape stay. What reads elements then sees
+    /// none.
+    pub fn forget(&mut self) {
+        self.data = Data::Bytes(Bytes::new());
+    }
+
+    pub fn is_forgotten(&self) -> bool {
+        match &self.data {
+            Data::Bytes(bytes) => bytes.is_empty() && !self.is_empty(),
+            Data::Strings(_) => false,
+        }
+    }
+
+    /// Moves the elements into memory of their own, where they were a part of a file.
+    pub fn detach(&mut self) {
+        if let Data::Bytes(bytes) = &mut self.data
+            && !bytes.is_empty()
+        {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    }
+
     /// The elements, copied only when the bytes are not aligned for `T`; `None` for another type.
     /// `bool` tensors can be read as `u8`.
     pub fn elements<T: Element>(&self) -> Option<Cow<'_, [T]>> {
         let same = self.dtype == T::DTYPE || (self.dtype == DType::Bool && T::DTYPE == DType::U8);
-        if !same {
+        if !same || self.is_forgotten() {
             return None;
         }
         Some(match bytemuck::try_cast_slice(self.bytes()) {
@@ -194,6 +216,14 @@ impl Tensor {
             DType::BF16 => widen::<bf16>(self),
             _ => None,
         }
+    }
+
+    /// True for two tensors over the same memory, or two that were forgotten.
+    pub fn shares_elements(&self, other: &Tensor) -> bool {
+        if self.is_forgotten() {
+            return other.is_forgotten();
+        }
+        self.bytes().as_ptr() == other.bytes().as_ptr() && self.bytes().len() == other.bytes().len()
     }
 
     /// The same elements under another shape.

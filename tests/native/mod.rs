@@ -2,9 +2,12 @@
 
 use std::io::Write;
 
+use sentinel_inference::backend::webgpu::native::{AdapterChoice, NativeDevice};
+use sentinel_inference::backend::webgpu::{Feed, Gpu};
 use sentinel_inference::error::Result;
 use sentinel_inference::graph::Graph;
-use sentinel_inference::session::{Options, Provider, Session};
+use sentinel_inference::plan::Placement;
+use sentinel_inference::session::{GpuSession, Options, Provider, Session};
 use sentinel_inference::tensor::Tensor;
 
 /// Runs a graph on one provider, which must take it: the outputs in the order of the graph.
@@ -14,6 +17,34 @@ pub fn run(graph: Graph, inputs: Vec<Tensor>, provider: Provider) -> Result<Vec<
     let names = session.inputs().iter().map(|port| port.name.clone());
     let outputs = pollster::block_on(session.run_once(names.zip(inputs).collect()))?;
     Ok(outputs.into_iter().map(|(_, tensor)| tensor).collect())
+}
+
+/// Runs a graph on the engine's own kernels, what has none on the CPU: the outputs in the order of
+/// the graph, and where each node ran. With `as_hardware` the kernels are those for a GPU, also
+/// where the CPU plays one.
+pub fn run_on_webgpu(
+    graph: Graph,
+    inputs: Vec<Tensor>,
+    as_hardware: bool,
+) -> Result<(Vec<Tensor>, Vec<Placement>)> {
+    let options = Options {
+        strict: false,
+        ..Options::only(Provider::Webgpu)
+    };
+    let session = Session::create(graph, &options)?;
+    let names = session.inputs().iter().map(|port| port.name.clone());
+    let feeds = session.check_feeds(names.zip(inputs).collect())?;
+    let feeds = feeds.into_iter().map(|(name, x)| (name, Feed::Host(x)));
+    let fetches: Vec<&str> = session.outputs().iter().map(|port| &*port.name).collect();
+    pollster::block_on(async {
+        let mut device = NativeDevice::open(&AdapterChoice::from_env()).await?;
+        if as_hardware {
+            device.choose_as_hardware();
+        }
+        let gpu = GpuSession::new(&session, Gpu::new(device))?;
+        let outputs = gpu.run_on_host(feeds.collect(), &fetches).await?;
+        Ok((outputs, gpu.placement()))
+    })
 }
 
 /// Says what is not tested. Straight to the terminal: what passes is otherwise kept silent.

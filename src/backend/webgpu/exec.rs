@@ -2,14 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
+use super::constants::Constants;
 use super::convert::{from_gpu, to_gpu};
 use super::device::{Bound, Command, Device, Shader, Usage};
 use super::memory::{Gpu, GpuBuffer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
-use crate::plan::{Buffer, GpuValue, Output, Placed, Plan, Step, Weight};
+use crate::kernel::Storage;
+use crate::plan::{Buffer, GpuValue, Output, Placed, Plan, Step};
 use crate::tensor::{DType, Tensor};
 
 /// WebGPU's largest `minUniformBufferOffsetAlignment`.
@@ -28,8 +30,28 @@ pub type LoadPiece<'a> = &'a dyn Fn(&Graph) -> Result<Box<dyn HostPiece>>;
 /// An input of a run.
 pub enum Feed<D: Device> {
     Host(Tensor),
-    /// Laid out as the backend stores the input's type.
-    Gpu(D::Buffer),
+    /// Laid out as the backend stores the type.
+    Gpu {
+        buffer: D::Buffer,
+        dtype: DType,
+        sizes: Vec<usize>,
+    },
+}
+
+impl<D: Device> Feed<D> {
+    pub fn sizes(&self) -> &[usize] {
+        match self {
+            Feed::Host(tensor) => tensor.sizes(),
+            Feed::Gpu { sizes, .. } => sizes,
+        }
+    }
+
+    pub fn dtype(&self) -> DType {
+        match self {
+            Feed::Host(tensor) => tensor.dtype(),
+            Feed::Gpu { dtype, .. } => *dtype,
+        }
+    }
 }
 
 /// Where the caller wants an output.
@@ -53,8 +75,7 @@ pub enum Fetched<D: Device> {
 pub struct Executor<D: Device> {
     gpu: Rc<Gpu<D>>,
     slots: RefCell<Slots<D>>,
-    /// Constants that every plan of the session has, by name.
-    weights: RefCell<HashMap<String, Weak<GpuBuffer<D>>>>,
+    constants: Constants<D>,
 }
 
 /// Slots from the largest to the smallest.
@@ -67,8 +88,9 @@ struct Slots<D: Device> {
 /// A plan on the device: constants uploaded, shaders compiled.
 pub struct Loaded<D: Device> {
     plan: Plan,
-    weights: Vec<Rc<GpuBuffer<D>>>,
-    kept: Vec<GpuBuffer<D>>,
+    /// `None` where only launches that ran once read it.
+    weights: Vec<Option<Rc<GpuBuffer<D>>>>,
+    kept: Vec<Rc<GpuBuffer<D>>>,
     uniforms: Option<GpuBuffer<D>>,
     staging: GpuBuffer<D>,
     /// Of the launches among the steps, in order.
@@ -94,12 +116,17 @@ impl<D: Device> Executor<D> {
                 buffers: Vec::new(),
                 generation: 0,
             }),
-            weights: RefCell::default(),
+            constants: Constants::default(),
         }
     }
 
     pub fn gpu(&self) -> &Rc<Gpu<D>> {
         &self.gpu
+    }
+
+    /// True for a constant whose elements stay on the GPU for plans to come.
+    pub fn holds(&self, constant: &str) -> bool {
+        self.constants.holds(constant)
     }
 
     /// Compiles the shaders while the constants are uploaded, and runs what needs to run once.
@@ -110,21 +137,13 @@ impl<D: Device> Executor<D> {
     pub async fn load(&self, mut plan: Plan, load_piece: LoadPiece<'_>) -> Result<Loaded<D>> {
         let device = &self.gpu.device;
         device.open_scopes();
-        let steps = plan.steps.iter().filter_map(|step| match step {
-            Step::Launch(placed) => Some(placed),
-            _ => None,
-        });
-        let launches: Vec<&Placed> = plan.setup.iter().chain(steps).collect();
+        let kept = self.constants.kept(&self.gpu, &mut plan)?;
+        let setup = std::mem::take(&mut plan.setup);
+        let launches: Vec<&Placed> = setup.iter().chain(launches(&plan)).collect();
         let shaders: Vec<Shader> = launches.iter().map(|placed| shader(placed)).collect();
         let compiling = self.gpu.pipelines(&shaders);
 
-        let uploaded: Result<Vec<_>> = plan.weights.iter().map(|w| self.weight(w)).collect();
-        let weights = uploaded?;
-        let kept = plan
-            .kept
-            .iter()
-            .map(|&bytes| self.gpu.buffer(bytes, Usage::Storage));
-        let kept = kept.collect::<Result<Vec<_>>>()?;
+        let weights = self.constants.weights(&self.gpu, &plan, &setup)?;
         let (bytes, uniform_offsets) = uniforms(&launches);
         let uniforms = if bytes.is_empty() {
             None
@@ -136,16 +155,9 @@ impl<D: Device> Executor<D> {
         let staging = self.gpu.buffer(plan.memory().staging, Usage::Staging)?;
         let pieces = plan.pieces.iter().map(|piece| load_piece(&piece.graph));
         let pieces = pieces.collect::<Result<Vec<_>>>()?;
-
-        let mut by_size: Vec<usize> = (0..plan.slots.len()).collect();
-        by_size.sort_by_key(|&slot| std::cmp::Reverse(plan.slots[slot]));
-        let mut slot_ranks = vec![0; by_size.len()];
-        for (rank, slot) in by_size.into_iter().enumerate() {
-            slot_ranks[slot] = rank;
-        }
         let pipelines = compiling.await?;
-        let setup = std::mem::take(&mut plan.setup);
         let mut loaded = Loaded {
+            slot_ranks: ranks(&plan.slots),
             plan,
             weights,
             kept,
@@ -153,58 +165,19 @@ impl<D: Device> Executor<D> {
             staging,
             pipelines,
             uniform_offsets,
-            slot_ranks,
             bound: RefCell::default(),
             pieces,
         };
-        let bindings: Vec<D::Bindings> = setup
-            .iter()
-            .enumerate()
-            .map(|(idx, placed)| loaded.bind(device, placed, idx, &[]))
-            .collect();
-        let commands: Vec<Command<D>> = setup
-            .iter()
-            .zip(&bindings)
-            .zip(&loaded.pipelines)
-            .map(|((placed, bindings), pipeline)| Command::Dispatch {
-                pipeline,
-                bindings,
-                grid: placed.launch.grid,
-            })
-            .collect();
-        if !commands.is_empty() {
-            device.submit(&commands, false);
-        }
-        drop(commands);
-        loaded.pipelines.drain(..setup.len());
-        loaded.uniform_offsets.drain(..setup.len());
-        // The constants are on the GPU now.
+        loaded.set_up(device, &setup);
+        // The constants are on the GPU and in the pieces now.
         for weight in &mut loaded.plan.weights {
-            weight.tensor = Tensor::vector::<u8>(&[]);
+            weight.tensor.forget();
         }
         for piece in &mut loaded.plan.pieces {
             piece.graph = std::mem::take(&mut piece.graph).without_constants();
         }
         device.close_scopes().await?;
         Ok(loaded)
-    }
-
-    fn weight(&self, weight: &Weight) -> Result<Rc<GpuBuffer<D>>> {
-        let mut known = self.weights.borrow_mut();
-        if let Some(buffer) = known.get(&weight.name).and_then(Weak::upgrade)
-            && weight.is_shared
-        {
-            return Ok(buffer);
-        }
-        let buffer = self.gpu.buffer(weight.size_bytes(), Usage::Storage)?;
-        let place = |error: Error| error.within(&weight.name);
-        let bytes = to_gpu(&weight.tensor, weight.storage).map_err(place)?;
-        self.gpu.device.write_buffer(&buffer.buffer, &bytes);
-        let buffer = Rc::new(buffer);
-        if weight.is_shared {
-            known.insert(weight.name.clone(), Rc::downgrade(&buffer));
-        }
-        Ok(buffer)
     }
 
     /// The bindings of a plan's launches to slots that are large enough.
@@ -232,11 +205,7 @@ impl<D: Device> Executor<D> {
             .iter()
             .map(|&rank| slots.buffers[rank].clone());
         let own: Vec<_> = own.collect();
-        let launches = loaded.plan.steps.iter().filter_map(|step| match step {
-            Step::Launch(placed) => Some(placed),
-            _ => None,
-        });
-        let bindings = launches
+        let bindings = launches(&loaded.plan)
             .enumerate()
             .map(|(idx, placed)| loaded.bind(&self.gpu.device, placed, idx, &own));
         let made = Rc::new(BoundSlots {
@@ -245,6 +214,36 @@ impl<D: Device> Executor<D> {
         });
         *bound = Some((generation, made.clone()));
         Ok(made)
+    }
+
+    /// Brings a feed to the host.
+    ///
+    /// # Errors
+    /// `DEVICE_LOST`, `OUT_OF_MEMORY`.
+    pub async fn fetch(&self, feed: &Feed<D>) -> Result<Tensor> {
+        let (buffer, dtype, sizes) = match feed {
+            Feed::Host(tensor) => return Ok(tensor.clone()),
+            Feed::Gpu {
+                buffer,
+                dtype,
+                sizes,
+            } => (buffer, *dtype, sizes),
+        };
+        let device = &self.gpu.device;
+        let storage = Storage::of(dtype, device.capabilities());
+        let unknown = || Error::dtype("", format!("no kernel computes with {dtype}"));
+        let storage = storage.ok_or_else(unknown)?;
+        let size_bytes = storage.size_bytes(sizes.iter().product());
+        let staging = self.gpu.buffer(size_bytes, Usage::Staging)?;
+        let copy = Command::Copy {
+            from: buffer,
+            to: &staging.buffer,
+            to_offset: 0,
+            size_bytes,
+        };
+        device.submit(&[copy], false);
+        let bytes = device.read_buffer(&staging.buffer, size_bytes).await?;
+        from_gpu(&bytes, storage, dtype, sizes)
     }
 
     /// Runs a plan; `fetches` are names of its outputs.
@@ -319,7 +318,7 @@ impl<'a, D: Device> Run<'a, D> {
 
     fn upload(&mut self, value: &'a GpuValue) -> Result<()> {
         let to = &self.buffer(value.buffer).buffer;
-        if let Some(Feed::Gpu(from)) = self.feeds.get(&value.name) {
+        if let Some(Feed::Gpu { buffer: from, .. }) = self.feeds.get(&value.name) {
             self.commands.push(Command::Copy {
                 from,
                 to,
@@ -381,12 +380,13 @@ impl<'a, D: Device> Run<'a, D> {
 
     async fn piece(&mut self, piece_idx: usize) -> Result<()> {
         let graph = &self.loaded.plan.pieces[piece_idx].graph;
-        // A GPU feed that a piece reads comes to the host first.
         for &input in &graph.inputs {
-            let value = graph.value(input);
-            if matches!(self.feeds.get(&*value.name), Some(Feed::Gpu(_))) {
-                let why = "the model reads this input on the cpu: feed it from the host";
-                return Err(Error::new(ErrorKind::InvalidInput, &*value.name, why));
+            let name = &*graph.value(input).name;
+            if let Some(feed @ Feed::Gpu { .. }) = self.feeds.get(name)
+                && !self.host.contains_key(name)
+            {
+                let tensor = self.executor.fetch(feed).await?;
+                self.host.insert(name.to_owned(), tensor);
             }
         }
         self.collect().await?;
@@ -452,6 +452,12 @@ impl<'a, D: Device> Run<'a, D> {
                 (value.name.clone(), fetched)
             })
             .collect();
+        for (name, _) in fetches {
+            if let Some(feed @ Feed::Gpu { .. }) = self.feeds.get(*name) {
+                let tensor = self.executor.fetch(feed).await?;
+                self.host.insert((*name).to_owned(), tensor);
+            }
+        }
         let fetched = fetches.iter().map(|(name, _)| {
             if let Some(fetched) = on_gpu.remove(*name) {
                 return Ok(fetched);
@@ -472,10 +478,34 @@ impl<D: Device> Loaded<D> {
 
     /// The rows of the placement that the timed dispatches of a run belong to, in order.
     pub fn launch_rows(&self) -> impl Iterator<Item = (usize, &'static str)> {
-        self.plan.steps.iter().filter_map(|step| match step {
-            Step::Launch(placed) => Some((placed.node_idx, placed.launch.name)),
-            _ => None,
-        })
+        launches(&self.plan).map(|placed| (placed.node_idx, placed.launch.name))
+    }
+
+    /// Runs what runs once; these launches come before those of the steps.
+    fn set_up(&mut self, device: &D, setup: &[Placed]) {
+        let placed = setup.iter().enumerate();
+        let bindings: Vec<D::Bindings> = placed
+            .map(|(idx, placed)| self.bind(device, placed, idx, &[]))
+            .collect();
+        let launches = setup.iter().zip(&bindings).zip(&self.pipelines);
+        let commands: Vec<Command<D>> = launches
+            .map(|((placed, bindings), pipeline)| Command::Dispatch {
+                pipeline,
+                bindings,
+                grid: placed.launch.grid,
+            })
+            .collect();
+        if !commands.is_empty() {
+            device.submit(&commands, false);
+        }
+        drop(commands);
+        self.pipelines.drain(..setup.len());
+        self.uniform_offsets.drain(..setup.len());
+        for (idx, weight) in self.weights.iter_mut().enumerate() {
+            if !self.plan.reads(Buffer::Weight(idx)) {
+                *weight = None;
+            }
+        }
     }
 
     fn output(&self, name: &str) -> Result<&Output> {
@@ -492,7 +522,7 @@ impl<D: Device> Loaded<D> {
 
     fn buffer<'a>(&'a self, buffer: Buffer, slots: &'a [Rc<GpuBuffer<D>>]) -> &'a GpuBuffer<D> {
         match buffer {
-            Buffer::Weight(idx) => &self.weights[idx],
+            Buffer::Weight(idx) => self.weights[idx].as_ref().expect("a step reads it"),
             Buffer::Kept(idx) => &self.kept[idx],
             Buffer::Slot(idx) => &slots[idx],
         }
@@ -524,6 +554,24 @@ impl<D: Device> Loaded<D> {
         let bound: Vec<Bound<D::Buffer>> = params.into_iter().chain(storage).collect();
         device.bind(&self.pipelines[launch_idx], &bound)
     }
+}
+
+fn launches(plan: &Plan) -> impl Iterator<Item = &Placed> {
+    plan.steps.iter().filter_map(|step| match step {
+        Step::Launch(placed) => Some(placed),
+        _ => None,
+    })
+}
+
+/// The place of each slot when the largest comes first.
+fn ranks(slots: &[u64]) -> Vec<usize> {
+    let mut by_size: Vec<usize> = (0..slots.len()).collect();
+    by_size.sort_by_key(|&slot| std::cmp::Reverse(slots[slot]));
+    let mut ranks = vec![0; slots.len()];
+    for (rank, slot) in by_size.into_iter().enumerate() {
+        ranks[slot] = rank;
+    }
+    ranks
 }
 
 fn shader(placed: &Placed) -> Shader {

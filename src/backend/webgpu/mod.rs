@@ -3,6 +3,7 @@
 //! [`Device`] is what it needs of one. Browsers, Node and Deno have theirs behind `web-sys`
 //! (`src/web`), native programs one of wgpu's ([`native`]).
 
+mod constants;
 mod convert;
 mod device;
 mod exec;

@@ -126,6 +126,11 @@ impl NativeDevice {
         })
     }
 
+    /// Takes the kernels for a GPU also where the CPU plays one, as tests want them.
+    pub fn choose_as_hardware(&mut self) {
+        self.caps.software = false;
+    }
+
     /// Gives the device up: what runs on it fails with `DEVICE_LOST`.
     pub fn destroy(&self) {
         lock(&self.failures.lost).get_or_insert_with(|| "the device was destroyed".into());

@@ -1,0 +1,327 @@
+//! A session whose plans run on a WebGPU device.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::bind::bind_sizes;
+use super::deciding::deciding_inputs;
+use super::{Session, Sizes};
+use crate::backend::cpu;
+use crate::backend::webgpu::{Device, Executor, Feed, Fetched, Gpu, HostPiece, Loaded, Location};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId, Source, ValueId};
+use crate::inspect::Port;
+use crate::kernel::Capabilities;
+use crate::passes;
+use crate::plan::{MakePlan, Memory, Placement, Plan, lower, plan};
+use crate::tensor::{Fact, Tensor};
+
+/// Plans for other shapes that stay compiled.
+const MAX_PLANS: usize = 8;
+
+/// Constants up to this size stay on the host too: they are shapes and axes, which rules ask for.
+const MAX_HOST_BYTES: usize = 4096;
+
+/// The plans of one model on one device.
+pub struct GpuSession<D: Device> {
+    executor: Executor<D>,
+    /// Prepared for any shape; `None` once the only plan there can be is made.
+    graph: RefCell<Option<Graph>>,
+    inputs: Vec<Port>,
+    /// Inputs whose elements are part of a plan's key.
+    deciding: Vec<String>,
+    /// The key of the only plan, where nothing is left open.
+    only: Option<Key>,
+    strict: bool,
+    /// The latest at the end.
+    plans: RefCell<Vec<(Key, Rc<Loaded<D>>)>>,
+    timings: RefCell<Vec<NodeTime>>,
+    n_planned: Cell<usize>,
+}
+
+/// What a plan is made for: the sizes of each input and the elements of deciding ones.
+#[derive(Clone, PartialEq)]
+struct Key(Vec<(String, Vec<usize>, Option<Tensor>)>);
+
+/// How long one launch took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeTime {
+    pub node: String,
+    pub op: String,
+    pub kernel: &'static str,
+    pub elapsed_ns: u64,
+}
+
+impl<D: Device> GpuSession<D> {
+    /// Makes the graph of a session ready for plans on this device. The session gives its graph
+    /// away: weights are to lie in one place only.
+    ///
+    /// # Errors
+    /// What the passes find, which for a prepared graph is nothing new.
+    pub fn new(session: &Session, gpu: Rc<Gpu<D>>) -> Result<GpuSession<D>> {
+        let mut graph = session.give_graph()?;
+        passes::fuse(&mut graph, &cpu::evaluate)?;
+        let deciding = deciding_inputs(&graph);
+        let fixed = session.inputs.iter().map(|port| {
+            let sizes = port.fact.sizes()?;
+            Some((port.name.clone(), sizes, None))
+        });
+        let only = fixed.collect::<Option<Vec<_>>>().map(Key);
+        Ok(GpuSession {
+            executor: Executor::new(gpu),
+            only: only.filter(|_| deciding.is_empty()),
+            deciding,
+            inputs: session.inputs.clone(),
+            strict: session.strict,
+            graph: RefCell::new(Some(graph)),
+            plans: RefCell::default(),
+            timings: RefCell::default(),
+            n_planned: Cell::new(0),
+        })
+    }
+
+    pub fn gpu(&self) -> &Rc<Gpu<D>> {
+        self.executor.gpu()
+    }
+
+    /// Plans and compiles ahead of the first run, where the model's inputs have fixed sizes;
+    /// returns whether they have.
+    ///
+    /// # Errors
+    /// As [`GpuSession::run`].
+    pub async fn compile(&self) -> Result<bool> {
+        let Some(key) = &self.only else {
+            return Ok(false);
+        };
+        self.loaded(key.clone()).await?;
+        Ok(true)
+    }
+
+    /// Runs feeds that [`Session::check`] has accepted; outputs in the order of `fetches`. With
+    /// `timed`, [`GpuSession::timings`] then tells how long each launch took.
+    ///
+    /// # Errors
+    /// `MODEL_UNSUPPORTED` and `OUT_OF_MEMORY` when no plan can be made, naming the node;
+    /// `DEVICE_LOST`, after which the session needs another device; what running finds.
+    pub async fn run(
+        &self,
+        feeds: HashMap<String, Feed<D>>,
+        fetches: &[(&str, Location)],
+        timed: bool,
+    ) -> Result<Vec<Fetched<D>>> {
+        let feeds = self.with_deciding_on_host(feeds).await?;
+        let key = self.inputs.iter().filter_map(|port| {
+            let feed = feeds.get(&port.name)?;
+            let value = match feed {
+                Feed::Host(tensor) if self.deciding.contains(&port.name) => Some(tensor.clone()),
+                _ => None,
+            };
+            Some((port.name.clone(), feed.sizes().to_vec(), value))
+        });
+        let loaded = self.loaded(Key(key.collect())).await?;
+        let fetched = self.executor.run(&loaded, &feeds, fetches, timed).await?;
+        if timed {
+            self.keep_timings(&loaded).await?;
+        }
+        Ok(fetched)
+    }
+
+    /// [`GpuSession::run`] with all outputs on the host.
+    ///
+    /// # Errors
+    /// As [`GpuSession::run`].
+    pub async fn run_on_host(
+        &self,
+        feeds: HashMap<String, Feed<D>>,
+        fetches: &[&str],
+    ) -> Result<Vec<Tensor>> {
+        let fetches: Vec<_> = fetches.iter().map(|&name| (name, Location::Host)).collect();
+        let fetched = self.run(feeds, &fetches, false).await?;
+        let tensors = fetched.into_iter().map(|fetched| match fetched {
+            Fetched::Host(tensor) => tensor,
+            Fetched::Gpu { .. } => unreachable!("the host was asked for"),
+        });
+        Ok(tensors.collect())
+    }
+
+    /// Elements that decide are needed before there is a plan.
+    async fn with_deciding_on_host(
+        &self,
+        mut feeds: HashMap<String, Feed<D>>,
+    ) -> Result<HashMap<String, Feed<D>>> {
+        for name in &self.deciding {
+            if let Some(feed @ Feed::Gpu { .. }) = feeds.get(name) {
+                let tensor = self.executor.fetch(feed).await?;
+                feeds.insert(name.clone(), Feed::Host(tensor));
+            }
+        }
+        Ok(feeds)
+    }
+
+    async fn keep_timings(&self, loaded: &Loaded<D>) -> Result<()> {
+        let elapsed = self.gpu().device.timings().await?;
+        let rows = loaded.launch_rows().zip(elapsed);
+        let times = rows.map(|((row, kernel), elapsed_ns)| {
+            let Placement { node, op, .. } = &loaded.plan().placement[row];
+            NodeTime {
+                node: node.clone(),
+                op: op.clone(),
+                kernel,
+                elapsed_ns,
+            }
+        });
+        *self.timings.borrow_mut() = times.collect();
+        Ok(())
+    }
+
+    async fn loaded(&self, key: Key) -> Result<Rc<Loaded<D>>> {
+        let known = {
+            let mut plans = self.plans.borrow_mut();
+            let idx = plans.iter().position(|(known, _)| *known == key);
+            idx.map(|idx| plans.remove(idx).1)
+        };
+        let loaded = match known {
+            Some(loaded) => loaded,
+            None => {
+                let plan = self.plan(&key)?;
+                let loaded = self.executor.load(plan, &load_piece).await?;
+                self.let_go();
+                Rc::new(loaded)
+            }
+        };
+        let mut plans = self.plans.borrow_mut();
+        if plans.len() == MAX_PLANS {
+            plans.remove(0);
+        }
+        plans.push((key, loaded.clone()));
+        Ok(loaded)
+    }
+
+    /// Gives back the memory of what the GPU has now.
+    fn let_go(&self) {
+        let mut graph = self.graph.borrow_mut();
+        if self.only.is_some() {
+            *graph = None;
+        }
+        let Some(graph) = &mut *graph else { return };
+        graph.forget(&|name, tensor| {
+            tensor.bytes().len() > MAX_HOST_BYTES && self.executor.holds(name)
+        });
+        if self.n_planned.get() == 1 {
+            graph.detach();
+        }
+    }
+
+    /// The graph with everything known put in, as it will run.
+    fn concrete(&self, key: &Key) -> Result<Graph> {
+        let gone = || Error::internal("session", "its only plan is made, and another asked for");
+        let mut graph = self.graph.borrow().clone().ok_or_else(gone)?;
+        let sizes = key
+            .0
+            .iter()
+            .map(|(name, sizes, _)| (name.clone(), sizes.clone()));
+        bind_sizes(&mut graph, &self.inputs, &sizes.collect::<Sizes>())?;
+        for (name, _, value) in &key.0 {
+            let (Some(tensor), Some(id)) = (value, graph.find(name)) else {
+                continue;
+            };
+            graph.inputs.retain(|&input| input != id);
+            let input = graph.value_mut(id);
+            input.fact = Fact::of(tensor);
+            input.source = Source::Constant(tensor.clone());
+        }
+        passes::prepare(&mut graph, &cpu::evaluate)?;
+        passes::fuse(&mut graph, &cpu::evaluate)?;
+        let caps = self.gpu().device.capabilities();
+        if passes::expand(&mut graph, &|graph, id| wants_expansion(graph, id, caps))? {
+            passes::prepare(&mut graph, &cpu::evaluate)?;
+        }
+        Ok(graph)
+    }
+
+    fn plan(&self, key: &Key) -> Result<Plan> {
+        self.n_planned.set(self.n_planned.get() + 1);
+        let graph = self.concrete(key)?;
+        let general = self.graph.borrow();
+        let is_shared = |name: &str, tensor: &Tensor| {
+            let general = general.as_ref().filter(|_| self.only.is_none());
+            let constant = general.and_then(|graph| graph.weight(graph.find(name)?));
+            constant.is_some_and(|constant| constant.shares_elements(tensor))
+        };
+        plan(&MakePlan {
+            graph: &graph,
+            caps: self.gpu().device.capabilities(),
+            cpu_refusal: &cpu::refusal,
+            is_shared: &is_shared,
+            strict: self.strict,
+        })
+    }
+
+    fn latest(&self) -> Option<Rc<Loaded<D>>> {
+        self.plans.borrow().last().map(|(_, loaded)| loaded.clone())
+    }
+
+    /// Where the nodes run, as of the latest plan.
+    pub fn placement(&self) -> Vec<Placement> {
+        let latest = self.latest();
+        latest.map_or_else(Vec::new, |loaded| loaded.plan().placement.clone())
+    }
+
+    /// The latest plan as text.
+    pub fn plan_text(&self) -> String {
+        let latest = self.latest();
+        latest.map_or_else(String::new, |loaded| loaded.plan().to_string())
+    }
+
+    /// GPU memory of the latest plan.
+    pub fn memory(&self) -> Memory {
+        let latest = self.latest();
+        latest.map_or_else(Memory::default, |loaded| loaded.plan().memory())
+    }
+
+    /// How many plans were made so far.
+    pub fn n_planned(&self) -> usize {
+        self.n_planned.get()
+    }
+
+    /// How long each launch of the latest timed run took; empty where the device cannot tell.
+    pub fn timings(&self) -> Vec<NodeTime> {
+        self.timings.borrow().clone()
+    }
+}
+
+/// True for a node that has no kernel where its formula has them, or that nothing takes whole.
+fn wants_expansion(graph: &Graph, id: NodeId, caps: &Capabilities) -> bool {
+    let has_kernel = |graph: &Graph, id| lower(graph, id, caps).is_ok();
+    if has_kernel(graph, id) {
+        return false;
+    }
+    let outputs: Vec<ValueId> = graph.node(id).outputs.iter().copied().flatten().collect();
+    let formula = graph.subgraph(&[id], &outputs).and_then(|mut formula| {
+        passes::expand(&mut formula, &|graph, id| !has_kernel(graph, id))?;
+        passes::prepare(&mut formula, &cpu::evaluate)?;
+        Ok(formula)
+    });
+    let all_have = formula.is_ok_and(|formula| {
+        let mut nodes = formula.nodes();
+        nodes.all(|(id, _)| has_kernel(&formula, id))
+    });
+    all_have || cpu::refusal(graph, id).is_some()
+}
+
+struct CpuPiece {
+    model: cpu::CpuModel,
+}
+
+impl HostPiece for CpuPiece {
+    fn run(&self, feeds: &[(&str, &Tensor)], fetches: &[&str]) -> Result<Vec<Tensor>> {
+        self.model.run(feeds, fetches)
+    }
+}
+
+fn load_piece(graph: &Graph) -> Result<Box<dyn HostPiece>> {
+    Ok(Box::new(CpuPiece {
+        model: cpu::load(graph)?,
+    }))
+}
