@@ -17,6 +17,7 @@ pub mod plan;
 #[cfg(feature = "cpu")]
 pub mod session;
 pub mod tensor;
+pub mod trace;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 mod web;
 

@@ -9,9 +9,13 @@ mod suite;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::rc::Rc;
 
 use difference::difference;
+use sentinel_inference::backend::webgpu::Gpu;
+use sentinel_inference::backend::webgpu::native::NativeDevice;
 use sentinel_inference::error::{Error, ErrorKind};
 use sentinel_inference::model::onnx::{MapExternal, read};
 use sentinel_inference::session::Provider;
@@ -21,6 +25,8 @@ use suite::Case;
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Outcome {
     Pass,
+    /// Right, with a part on the CPU.
+    Part(String),
     Unsupported(String),
     Wrong(String),
     Crashed(String),
@@ -30,6 +36,7 @@ impl Outcome {
     fn name(&self) -> &'static str {
         match self {
             Outcome::Pass => "pass",
+            Outcome::Part(_) => "part",
             Outcome::Unsupported(_) => "unsupported",
             Outcome::Wrong(_) => "wrong",
             Outcome::Crashed(_) => "crashed",
@@ -39,28 +46,49 @@ impl Outcome {
     fn why(&self) -> &str {
         match self {
             Outcome::Pass => "",
-            Outcome::Unsupported(why) | Outcome::Wrong(why) | Outcome::Crashed(why) => why,
+            Outcome::Part(why)
+            | Outcome::Unsupported(why)
+            | Outcome::Wrong(why)
+            | Outcome::Crashed(why) => why,
         }
     }
 }
 
-const PROVIDERS: [Provider; 2] = [Provider::Cpu, Provider::Wonnx];
+const PROVIDERS: [Provider; 3] = [Provider::Cpu, Provider::Wonnx, Provider::Webgpu];
 
-fn outcome(case: &Case, provider: Provider) -> Outcome {
-    match std::panic::catch_unwind(|| outputs(case, provider)) {
+type Device = Rc<Gpu<NativeDevice>>;
+
+fn outcome(case: &Case, provider: Provider, gpu: Option<&Device>) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| outputs(case, provider, gpu))) {
         Err(_) => Outcome::Crashed("panic".into()),
         Ok(Err(error)) => refused(error),
-        Ok(Ok(outputs)) => judge(case, &outputs),
+        Ok(Ok((outputs, on_cpu))) => match judge(case, &outputs) {
+            Outcome::Pass if !on_cpu.is_empty() => Outcome::Part(on_cpu),
+            outcome => outcome,
+        },
     }
 }
 
-fn outputs(case: &Case, provider: Provider) -> Result<Vec<Tensor>, Error> {
+/// The outputs, and which part of the model the CPU computed for the GPU, and why.
+fn outputs(
+    case: &Case,
+    provider: Provider,
+    gpu: Option<&Device>,
+) -> Result<(Vec<Tensor>, String), Error> {
     let model = read(case.model.clone(), &MapExternal::default())?;
     let tensors = case.inputs.iter().map(suite::tensor);
     let Some(tensors) = tensors.collect::<Option<Vec<Tensor>>>() else {
         return Err(Error::unsupported("", "an input is no tensor"));
     };
-    native::run(model.graph, tensors, provider)
+    let Some(gpu) = gpu else {
+        return Ok((native::run(model.graph, tensors, provider)?, String::new()));
+    };
+    let (outputs, placement) = native::run_on_webgpu(gpu, model.graph, tensors)?;
+    let on_cpu = placement.iter().filter(|row| row.provider == Provider::Cpu);
+    let on_cpu: Vec<String> = on_cpu
+        .map(|row| format!("{}: {}", row.op, row.reason))
+        .collect();
+    Ok((outputs, on_cpu.join("; ")))
 }
 
 fn refused(error: Error) -> Outcome {
@@ -105,25 +133,34 @@ fn no_pass_is_lost_and_nothing_is_wrong() {
     let (mut bad, mut report) = (Vec::new(), String::new());
     for (column, provider) in PROVIDERS.into_iter().enumerate() {
         let before = |case: &Case| kept.get(&case.name).and_then(|row| row.get(column));
-        if provider == Provider::Wonnx
+        if provider != Provider::Cpu
             && let Some(why) = native::no_adapter()
         {
-            native::say_skipped(&format!("{} cases on wonnx: {why}", cases.len()));
+            native::say_skipped(&format!(
+                "{} cases on {}: {why}",
+                cases.len(),
+                provider.name()
+            ));
             for (row, case) in rows.iter_mut().zip(&cases) {
                 row.push(before(case).map_or("unsupported", String::as_str));
             }
             continue;
         }
+        let gpu = (provider == Provider::Webgpu).then(|| native::open(false));
+        let gpu = gpu.transpose().expect("there is an adapter");
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for (row, case) in rows.iter_mut().zip(&cases) {
-            let outcome = outcome(case, provider);
+            let outcome = outcome(case, provider, gpu.as_ref());
             let (name, why) = (outcome.name(), outcome.why());
             row.push(name);
             *counts.entry(name).or_default() += 1;
             let provider = provider.name();
             writeln!(report, "{}\t{provider}\t{name}\t{why}", case.name).expect("strings grow");
-            let lost =
-                outcome != Outcome::Pass && before(case).is_some_and(|before| before == "pass");
+            let lost = match before(case).map(String::as_str) {
+                Some("pass") => outcome != Outcome::Pass,
+                Some("part") => !matches!(outcome, Outcome::Pass | Outcome::Part(_)),
+                _ => false,
+            };
             if lost || matches!(outcome, Outcome::Wrong(_) | Outcome::Crashed(_)) {
                 bad.push(format!("{} on {provider}: {name}: {why}", case.name));
             }
@@ -134,7 +171,7 @@ fn no_pass_is_lost_and_nothing_is_wrong() {
         std::fs::write(path, report).expect("the report's folder exists");
     }
     if std::env::var_os("SENTINEL_UPDATE").is_some() {
-        let head = String::from("case\tcpu\twonnx\n");
+        let head = String::from("case\tcpu\twonnx\twebgpu\n");
         let table = rows
             .iter()
             .fold(head, |table, row| table + &row.join("\t") + "\n");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// imports.
 const MAP: &[(&str, &[&str])] = &[
     ("error", &[]),
+    ("trace", &["error"]),
     ("tensor", &["error"]),
     ("kernel", &["tensor"]),
     ("ops", &["error", "tensor", "kernel"]),
@@ -18,12 +19,15 @@ const MAP: &[(&str, &[&str])] = &[
     ("plan", &["error", "tensor", "kernel", "ops", "graph"]),
     (
         "backend",
-        &["error", "tensor", "kernel", "ops", "graph", "model", "plan"],
+        &[
+            "error", "trace", "tensor", "kernel", "ops", "graph", "model", "plan",
+        ],
     ),
     (
         "session",
         &[
-            "error", "tensor", "kernel", "graph", "model", "inspect", "passes", "plan", "backend",
+            "error", "trace", "tensor", "kernel", "graph", "model", "inspect", "passes", "plan",
+            "backend",
         ],
     ),
     (

@@ -8,8 +8,11 @@ mod native;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use difference::difference;
+use sentinel_inference::backend::webgpu::Gpu;
+use sentinel_inference::backend::webgpu::native::NativeDevice;
 use sentinel_inference::error::Error;
 use sentinel_inference::graph::Graph;
 use sentinel_inference::model::npz::read_npz;
@@ -109,7 +112,7 @@ fn graph(model: &Model) -> Result<Graph, Error> {
 
 fn check(model: &Model, provider: Provider) -> Result<(), String> {
     let outputs = graph(model).and_then(|graph| match provider {
-        Provider::Webgpu => on_webgpu(model, graph, false),
+        Provider::Webgpu => on_webgpu(&native::open(false)?, model, graph),
         _ => native::run(graph, model.inputs.clone(), provider),
     });
     compare(model, outputs)
@@ -117,9 +120,13 @@ fn check(model: &Model, provider: Provider) -> Result<(), String> {
 
 /// The outputs from the engine's own kernels; nodes on the CPU must be those that the manifest
 /// lists.
-fn on_webgpu(model: &Model, graph: Graph, as_hardware: bool) -> Result<Vec<Tensor>, Error> {
+fn on_webgpu(
+    gpu: &Rc<Gpu<NativeDevice>>,
+    model: &Model,
+    graph: Graph,
+) -> Result<Vec<Tensor>, Error> {
     let inputs = model.inputs.clone();
-    let (outputs, placement) = native::run_on_webgpu(graph, inputs, as_hardware)?;
+    let (outputs, placement) = native::run_on_webgpu(gpu, graph, inputs)?;
     let on_cpu = placement.iter().filter(|row| row.provider == Provider::Cpu);
     let unlisted = on_cpu.filter(|row| !model.cpu_ops.contains(&row.op));
     let unlisted: Vec<String> = unlisted
@@ -193,8 +200,9 @@ fn kernels_for_hardware_meet_the_references_too() {
         return native::say_skipped(&format!("the models on kernels for hardware: {why}"));
     }
     let (models, _) = models();
+    let gpu = native::open(true).expect("there is an adapter");
     let results = models.iter().map(|model| {
-        let outputs = graph(model).and_then(|graph| on_webgpu(model, graph, true));
+        let outputs = graph(model).and_then(|graph| on_webgpu(&gpu, model, graph));
         (&model.name, compare(model, outputs))
     });
     let failed = results.filter_map(|(name, result)| Some((name, result.err()?)));

@@ -57,7 +57,9 @@ pub(crate) fn infer_node(graph: &mut Graph, id: NodeId) -> Result<()> {
 /// change shapes from turn to turn, so only their types are taken.
 fn infer_bodies(graph: &mut Graph, id: NodeId) -> Result<()> {
     let mut bodies = std::mem::take(&mut graph.node_mut(id).bodies);
-    let inferred = bodies.values_mut().try_for_each(|body| {
+    let is_if = graph.node(id).op.is("If");
+    let mut failures = Vec::new();
+    for body in bodies.values_mut() {
         for value in &mut body.values {
             if matches!(value.source, Source::Capture)
                 && let Some(outer) = graph.find(&value.name)
@@ -65,14 +67,20 @@ fn infer_bodies(graph: &mut Graph, id: NodeId) -> Result<()> {
                 value.fact = graph.value(outer).fact.clone();
             }
         }
-        infer(body)
-    });
+        failures.extend(infer(body).err());
+    }
+    let n_bodies = bodies.len();
     let node = graph.node_mut(id);
     let outputs = node.outputs.clone();
-    let (is_if, is_loop) = (node.op.is("If"), node.op.is("Loop"));
+    let is_loop = node.op.is("Loop");
     let label = node.label();
     node.bodies = bodies;
-    inferred.map_err(|error| error.within(label))?;
+    // A branch that these shapes do not fit is one that is not taken: models ask before.
+    if !is_if || failures.len() == n_bodies {
+        failures
+            .into_iter()
+            .try_for_each(|error| Err(error.within(&label)))?;
+    }
     for (output_idx, value) in outputs.into_iter().enumerate() {
         let Some(value) = value else { continue };
         let node = graph.node(id);

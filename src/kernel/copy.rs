@@ -73,6 +73,13 @@ pub fn copy(
     Ok(unit_y.write(kernel, y).launch(grid(n_groups, caps)))
 }
 
+/// Writes all of `x` to `y`, in the same order.
+pub fn copy_all(x: Port, y: Port, n_elems: usize, caps: &Capabilities) -> Launch {
+    let unit = Unit::of_whole(x.storage);
+    let kernel = Map::kernel("copy", "fn element(i: u32) -> unit { return load_x(i); }");
+    unit.map(unit.read(kernel, "x", x), y, n_elems, caps)
+}
+
 impl Pair {
     fn rank(&self) -> usize {
         self.sizes.len()

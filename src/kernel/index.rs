@@ -81,8 +81,15 @@ impl Axes {
     /// Adds `fn offsets(i: u32) -> array<u32, N>`: where each operand's element for output element
     /// `i` is, and the uniforms that it reads.
     pub fn declare(&self, kernel: Kernel) -> Kernel {
+        self.declare_as("", kernel)
+    }
+
+    /// [`Axes::declare`] for kernels that walk several sets of axes: the function is
+    /// `{prefix}offsets`.
+    pub fn declare_as(&self, prefix: &str, kernel: Kernel) -> Kernel {
         let n = self.strides.len();
-        let mut text = format!("fn offsets(i: u32) -> array<u32, {n}> {{\n  var rest = i;\n");
+        let mut text =
+            format!("fn {prefix}offsets(i: u32) -> array<u32, {n}> {{\n  var rest = i;\n");
         for operand in 0..n {
             text.push_str(&format!("  var at{operand} = 0u;\n"));
         }
@@ -90,15 +97,15 @@ impl Axes {
             let coordinate = if axis == 0 {
                 "rest".to_owned()
             } else {
-                format!("rest % params.size{axis}")
+                format!("rest % params.{prefix}size{axis}")
             };
             text.push_str(&format!("  let c{axis} = {coordinate};\n"));
             if axis > 0 {
-                text.push_str(&format!("  rest /= params.size{axis};\n"));
+                text.push_str(&format!("  rest /= params.{prefix}size{axis};\n"));
             }
             for operand in 0..n {
                 text.push_str(&format!(
-                    "  at{operand} += c{axis} * params.stride{operand}_{axis};\n"
+                    "  at{operand} += c{axis} * params.{prefix}stride{operand}_{axis};\n"
                 ));
             }
         }
@@ -107,9 +114,9 @@ impl Axes {
             "  return array<u32, {n}>({});\n}}",
             all.join(", ")
         ));
-        let mut kernel = kernel.params("size", &self.sizes);
+        let mut kernel = kernel.params(&format!("{prefix}size"), &self.sizes);
         for (operand, strides) in self.strides.iter().enumerate() {
-            kernel = kernel.params(&format!("stride{operand}_"), strides);
+            kernel = kernel.params(&format!("{prefix}stride{operand}_"), strides);
         }
         kernel.snippet(&text)
     }

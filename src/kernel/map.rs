@@ -38,7 +38,6 @@ impl Map {
     }
 
     /// Binds `y` as vectors of four, of which the text has `fn element(i: u32) -> vec4<y_value>`.
-    /// Not for packed types.
     pub fn launch_vec4(kernel: Kernel, y: Port, n_elems: usize, caps: &Capabilities) -> Launch {
         let n_vectors = n_elems.div_ceil(4);
         kernel

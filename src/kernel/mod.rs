@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::tensor::{DType, Fact, Tensor};
 
-pub use copy::{copy, view_of_input};
+pub use copy::{copy, copy_all, view_of_input};
 pub use index::{Axes, collapse, dense_strides};
 pub use map::{Map, grid};
 pub use text::Kernel;
@@ -122,12 +122,17 @@ impl Storage {
 
     /// Bytes of a buffer for this many elements: whole vectors of four, never none.
     pub fn size_bytes(self, n_elems: usize) -> u64 {
+        self.used_bytes(n_elems).next_multiple_of(16).max(16)
+    }
+
+    /// Bytes that this many elements take, in whole words.
+    pub fn used_bytes(self, n_elems: usize) -> u64 {
         let bytes = match self {
             Storage::I8 | Storage::U8 | Storage::Bool => 1,
             Storage::F16 => 2,
             Storage::F32 | Storage::I32 | Storage::U32 => 4,
         };
-        (n_elems as u64 * bytes).next_multiple_of(16).max(16)
+        (n_elems as u64 * bytes).next_multiple_of(4)
     }
 }
 
@@ -265,6 +270,10 @@ impl<'a> Call<'a> {
 
     pub fn input_dtype(&self, idx: usize) -> Option<DType> {
         self.inputs.get(idx).copied().flatten()?.dtype
+    }
+
+    pub fn output_dtype(&self, idx: usize) -> Option<DType> {
+        self.outputs.get(idx).copied().flatten()?.dtype
     }
 
     pub fn constant(&self, idx: usize) -> Option<&'a Tensor> {

@@ -93,17 +93,31 @@ impl Kernel {
     }
 
     /// Binds what is read as vectors of four: `fn load_x(i: u32) -> vec4<x_value>` for elements
-    /// `4 * i` to `4 * i + 3`. Not for packed types.
+    /// `4 * i` to `4 * i + 3`. Of packed types these are words.
     pub fn read_vec4(self, name: &str, port: Port) -> Kernel {
         let (element, value) = (port.storage.element(), port.storage.value());
+        if port.storage.is_packed() {
+            return self
+                .bind(name, port, element, false)
+                .snippet(&load_word(name, port.storage));
+        }
         self.bind(name, port, &format!("vec4<{element}>"), false)
             .snippet(&format!(
                 "fn load_{name}(i: u32) -> vec4<{value}> {{ return vec4<{value}>({name}[i]); }}"
             ))
     }
 
-    /// Binds what is written as vectors of four.
+    /// Binds pairs of words that are read, as an array.
+    pub fn read_vec2(self, name: &str, port: Port) -> Kernel {
+        let element = format!("vec2<{}>", port.storage.element());
+        self.bind(name, port, &element, false)
+    }
+
+    /// Binds what is written as vectors of four, which is how packed types are written anyway.
     pub fn write_vec4(self, name: &str, port: Port) -> Kernel {
+        if port.storage.is_packed() {
+            return self.write(name, port);
+        }
         let (element, value) = (port.storage.element(), port.storage.value());
         self.bind(name, port, &format!("vec4<{element}>"), true)
             .snippet(&format!(
@@ -167,6 +181,23 @@ fn load(name: &str, storage: Storage) -> String {
         Storage::Bool => format!("extractBits({name}[i / 4u], (i % 4u) * 8u, 8u) != 0u"),
     };
     format!("fn load_{name}(i: u32) -> {value} {{ return {element}; }}")
+}
+
+/// The four elements of a word.
+fn load_word(name: &str, storage: Storage) -> String {
+    let value = storage.value();
+    let elements = match storage {
+        Storage::I8 => {
+            format!("vec4<i32>(bitcast<i32>({name}[i])) << vec4<u32>(24u, 16u, 8u, 0u)")
+        }
+        _ => format!("vec4<u32>({name}[i]) >> vec4<u32>(0u, 8u, 16u, 24u)"),
+    };
+    let elements = match storage {
+        Storage::I8 => format!("({elements}) >> vec4<u32>(24u)"),
+        Storage::Bool => format!("(({elements}) & vec4<u32>(255u)) != vec4<u32>(0u)"),
+        _ => format!("({elements}) & vec4<u32>(255u)"),
+    };
+    format!("fn load_{name}(i: u32) -> vec4<{value}> {{ return {elements}; }}")
 }
 
 fn store(name: &str, storage: Storage) -> String {

@@ -1,10 +1,6 @@
 //! Activations as WGSL: what stands alone as an operator and what kernels apply to their results
 //! before they write them.
 
-/// The types that activations are written for.
-pub(super) const F32: &str = "f32";
-pub(super) const VEC4: &str = "vec4<f32>";
-
 /// An activation as an expression of `x`, both of type `real`; it may call the functions that
 /// [`function`] brings. Missing parameters have ONNX's defaults and `""` is the identity.
 /// `None` for what is no activation.
@@ -70,7 +66,11 @@ pub(super) fn literal(number: f32) -> String {
 /// `fn activate(x: vec4<f32>) -> vec4<f32>` and what it needs, as a snippet for
 /// [`Kernel`](crate::kernel::Kernel); `None` for what is no activation.
 pub(super) fn snippet(name: &str, params: &[f32]) -> Option<String> {
-    Some(function("activate", &expression(name, params)?, VEC4))
+    Some(function(
+        "activate",
+        &expression(name, params)?,
+        "vec4<f32>",
+    ))
 }
 
 /// `fn name(x: real) -> real` for an expression of `x`, the alias `real` and what it calls. One
@@ -112,7 +112,7 @@ mod tests {
         ];
         for ((name, params), real) in all
             .iter()
-            .flat_map(|one| [F32, VEC4].map(|real| (one, real)))
+            .flat_map(|one| ["f32", "vec4<f32>"].map(|real| (one, real)))
         {
             let expression = expression(name, params).expect("it is an activation");
             let text = function("activate", &expression, real);

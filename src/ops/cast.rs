@@ -1,8 +1,10 @@
 //! `Cast`, `CastLike`: the same elements as another type; `BitCast`: the same bits.
 
+use super::pointwise::pointwise;
 use super::rules::{dtype_attr, fit, onnx, required, tensor, with_value};
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Kernel, Refusal, Storage};
 use crate::tensor::{DType, Dim, Fact};
 
 pub const DEFS: &[OpDef] = &[
@@ -17,7 +19,53 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f32[n, 2]\n y = Cast(x) {to = 10}\n output y: f16[n, 2]",
             "opset 5\n input x: i64[3]\n y = Cast(x) {to = \"FLOAT\"}\n output y: f32[3]",
+            "input x: f32[n, 7]\n const small: f32[] = [0.00002]\n z = Mul(x, small)\n t = Cast(z) {to = 10}\n const large: f16[] = [1024.0]\n y = Mul(t, large)\n output y: f16[n, 7]",
+            "input x: i32[n, 7]\n const large: i32[] = [2049]\n z = Mul(x, large)\n y = Cast(z) {to = 10}\n output y: f16[n, 7]",
             "input x: f32[n, 2]\n s = Shape(x)\n t = Cast(s) {to = 6}\n u = Cast(t) {to = 7}\n y = ConstantOfShape(u)\n output y: f32[n, 2]",
+            "input x: f32[n, 7]\n y = Cast(x) {to = 2}\n output y: u8[n, 7]",
+            "input x: f32[n, 7]\n y = Cast(x) {to = 3}\n output y: i8[n, 7]",
+            "input x: f32[n, 7]\n y = Cast(x) {to = 6}\n output y: i32[n, 7]",
+            "input x: f32[n, 7]\n y = Cast(x) {to = 7}\n output y: i64[n, 7]",
+            "input x: f32[n, 7]\n r = Round(x)\n y = Cast(r) {to = 9}\n output y: bool[n, 7]",
+            "input x: f32[n, 7]\n y = Cast(x) {to = 10}\n output y: f16[n, 7]",
+            "input x: f16[n, 7]\n y = Cast(x) {to = 1}\n output y: f32[n, 7]",
+            "input x: f16[n, 7]\n y = Cast(x) {to = 2}\n output y: u8[n, 7]",
+            "input x: f16[n, 7]\n y = Cast(x) {to = 3}\n output y: i8[n, 7]",
+            "input x: f16[n, 7]\n y = Cast(x) {to = 6}\n output y: i32[n, 7]",
+            "input x: f16[n, 7]\n y = Cast(x) {to = 7}\n output y: i64[n, 7]",
+            "input x: f16[n, 7]\n r = Round(x)\n y = Cast(r) {to = 9}\n output y: bool[n, 7]",
+            "input x: i32[n, 7]\n y = Cast(x) {to = 1}\n output y: f32[n, 7]",
+            "input x: i32[n, 7]\n y = Cast(x) {to = 2}\n output y: u8[n, 7]",
+            "input x: i32[n, 7]\n y = Cast(x) {to = 3}\n output y: i8[n, 7]",
+            "input x: i32[n, 7]\n y = Cast(x) {to = 7}\n output y: i64[n, 7]",
+            "input x: i32[n, 7]\n y = Cast(x) {to = 9}\n output y: bool[n, 7]",
+            "input x: i32[n, 7]\n y = Cast(x) {to = 10}\n output y: f16[n, 7]",
+            "input x: i64[n, 7]\n y = Cast(x) {to = 1}\n output y: f32[n, 7]",
+            "input x: i64[n, 7]\n y = Cast(x) {to = 2}\n output y: u8[n, 7]",
+            "input x: i64[n, 7]\n y = Cast(x) {to = 3}\n output y: i8[n, 7]",
+            "input x: i64[n, 7]\n y = Cast(x) {to = 6}\n output y: i32[n, 7]",
+            "input x: i64[n, 7]\n y = Cast(x) {to = 9}\n output y: bool[n, 7]",
+            "input x: i64[n, 7]\n y = Cast(x) {to = 10}\n output y: f16[n, 7]",
+            "input x: i8[n, 7]\n y = Cast(x) {to = 1}\n output y: f32[n, 7]",
+            "input x: i8[n, 7]\n y = Cast(x) {to = 2}\n output y: u8[n, 7]",
+            "input x: i8[n, 7]\n y = Cast(x) {to = 6}\n output y: i32[n, 7]",
+            "input x: i8[n, 7]\n y = Cast(x) {to = 7}\n output y: i64[n, 7]",
+            "input x: i8[n, 7]\n y = Cast(x) {to = 9}\n output y: bool[n, 7]",
+            "input x: i8[n, 7]\n y = Cast(x) {to = 10}\n output y: f16[n, 7]",
+            "input x: u8[n, 7]\n y = Cast(x) {to = 1}\n output y: f32[n, 7]",
+            "input x: u8[n, 7]\n y = Cast(x) {to = 3}\n output y: i8[n, 7]",
+            "input x: u8[n, 7]\n y = Cast(x) {to = 6}\n output y: i32[n, 7]",
+            "input x: u8[n, 7]\n y = Cast(x) {to = 7}\n output y: i64[n, 7]",
+            "input x: u8[n, 7]\n y = Cast(x) {to = 9}\n output y: bool[n, 7]",
+            "input x: u8[n, 7]\n y = Cast(x) {to = 10}\n output y: f16[n, 7]",
+            "input x: bool[n, 7]\n y = Cast(x) {to = 1}\n output y: f32[n, 7]",
+            "input x: bool[n, 7]\n y = Cast(x) {to = 2}\n output y: u8[n, 7]",
+            "input x: bool[n, 7]\n y = Cast(x) {to = 3}\n output y: i8[n, 7]",
+            "input x: bool[n, 7]\n y = Cast(x) {to = 6}\n output y: i32[n, 7]",
+            "input x: bool[n, 7]\n y = Cast(x) {to = 7}\n output y: i64[n, 7]",
+            "input x: bool[n, 7]\n y = Cast(x) {to = 10}\n output y: f16[n, 7]",
+            "input x: f32[n, 7]\n const big: f32[] = [100000.0]\n z = Mul(x, big)\n y = Cast(z) {to = 10}\n output y: f16[n, 7]",
+            "input x: f32[n, 7]\n const big: f32[] = [100.0]\n z = Mul(x, big)\n y = Cast(z) {to = 2}\n output y: u8[n, 7]",
         ],
     ),
     onnx(
@@ -55,6 +103,10 @@ impl Op for Cast {
     fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
         Ok(vec![cast(tensor(inputs, 0)?, Some(self.to))])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        convert(call)
+    }
 }
 
 struct CastLike;
@@ -63,6 +115,10 @@ impl Op for CastLike {
     fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
         let target = tensor(inputs, 1)?.dtype;
         Ok(vec![cast(tensor(inputs, 0)?, target)])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        convert(call)
     }
 }
 
@@ -80,6 +136,56 @@ fn cast(x: &Fact, to: Option<DType>) -> Fact {
         ..x.clone()
     };
     with_value(y, value)
+}
+
+/// The elements of the first input in the type of the output.
+fn convert(call: &Call) -> Result<Dispatch, Refusal> {
+    let (x, y) = (call.input(0)?, call.output(0)?);
+    let from = call.input_dtype(0).expect("it has a storage");
+    let to = call.output_dtype(0).expect("it has a storage");
+    let is_unsigned = |dtype| matches!(dtype, DType::U32 | DType::U64);
+    // Kernels keep 32 bits of 64, in which these types do not meet.
+    let is_lossy = match to {
+        DType::I64 => is_unsigned(from),
+        DType::U64 => matches!(from, DType::I8 | DType::I32 | DType::I64),
+        _ => false,
+    };
+    if is_lossy {
+        return Err(format!("no kernel from {from} to {to}").into());
+    }
+    // Halves that a device keeps as f32 are rounded where they are made, unless they fit anyway.
+    let is_rounded = to == DType::F16
+        && y.storage == Storage::F32
+        && !(from == DType::F16 || x.storage.is_packed());
+    if x.storage == y.storage && !is_rounded {
+        return Ok(Dispatch::view(0));
+    }
+    let (functions, expression) = if is_rounded {
+        (include_str!("half.wgsl"), "half_of(out(x))".to_owned())
+    } else if let (true, Some((low, high))) = (x.storage.is_float(), range(y.storage)) {
+        let clamped = format!("out(clamp(trunc(x), in0({low}), in0({high})))");
+        ("", clamped)
+    } else {
+        ("", "out(x)".to_owned())
+    };
+    let apply = format!("{functions}fn apply(x: in0) -> out {{ return {expression}; }}");
+    let mut kernel = Kernel::new("cast", &apply);
+    if is_rounded {
+        kernel = kernel.param_f32("infinity", f32::INFINITY);
+    }
+    let (x, y) = ((x, call.sizes(0)), (y, call.output_sizes(0)));
+    Ok(Dispatch::one(pointwise(kernel, &[x], y, call.caps)))
+}
+
+/// The f32 at the ends of an integer type, as WGSL writes them.
+fn range(storage: Storage) -> Option<(&'static str, &'static str)> {
+    Some(match storage {
+        Storage::I8 => ("-128.0", "127.0"),
+        Storage::U8 => ("0.0", "255.0"),
+        Storage::I32 => ("-2147483648.0", "2147483520.0"),
+        Storage::U32 => ("0.0", "4294967040.0"),
+        Storage::F32 | Storage::F16 | Storage::Bool => return None,
+    })
 }
 
 struct BitCast {
@@ -105,5 +211,16 @@ impl Op for BitCast {
             value: None,
             ..x.clone()
         }])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let keeps_bits = |dtype| {
+            use DType::*;
+            matches!(dtype, Some(F32 | I32 | U32 | I8 | U8))
+        };
+        if !keeps_bits(call.input_dtype(0)) || !keeps_bits(Some(self.to)) {
+            return Err("no kernel for the bits of its types".into());
+        }
+        Ok(Dispatch::view(0))
     }
 }

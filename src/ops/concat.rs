@@ -120,6 +120,9 @@ impl Op for Concat {
                 parts.push((call.input(idx)?, cols));
             }
         }
+        if parts.is_empty() {
+            return Ok(Dispatch::default());
+        }
         let runs: Vec<usize> = parts.iter().map(|(_, cols)| *cols).collect();
         let unit = Unit::of(y.storage, &runs);
         // All parts and y in one launch, where the device binds that many.

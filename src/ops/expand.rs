@@ -6,7 +6,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
-use crate::kernel::{Call, Dispatch, Refusal, View, view_of_input};
+use crate::kernel::{Call, Dispatch, Map, Refusal, Unit, View, view_of_input};
 use crate::tensor::{Dim, Fact, MAX_VALUE_ELEMENTS, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -30,6 +30,14 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f32[n, 3]\n const pads: i64[4] = [0, 1, 2, -1]\n y = Pad(x, pads)\n output y: f32[(n + 2), 3]",
             "input x: f32[n, 3, 4]\n const pads: i64[2] = [1, 1]\n const axes: i64[1] = [-1]\n y = Pad(x, pads, _, axes)\n output y: f32[n, 3, 6]",
+            "input x: f32[2, 3, 4, 8]\n const pads: i64[8] = [0, 0, 1, 4, 0, 0, 2, 4]\n input v: f32\n y = Pad(x, pads, v)\n output y: f32[2, 3, 7, 16]",
+            "input x: f32[1, 2, 5, 5]\n const pads: i64[8] = [0, 0, 1, 1, 0, 0, 1, 1]\n y = Pad(x, pads)\n output y: f32[1, 2, 7, 7]",
+            "input x: u8[3, 4, 4]\n const pads: i64[6] = [1, 0, 0, 2, 0, 0]\n y = Pad(x, pads)\n output y: u8[6, 4, 4]",
+            "input x: i8[3, 4]\n const pads: i64[4] = [0, 3, -1, 2]\n const v: i8[] = [5]\n y = Pad(x, pads, v)\n output y: i8[2, 9]",
+            "input x: f16[3, 4, 4]\n const pads: i64[6] = [0, 2, 0, 0, 1, 0]\n y = Pad(x, pads) {mode = \"edge\"}\n output y: f16[3, 7, 4]",
+            "input x: f32[4, 5]\n const pads: i64[4] = [3, 2, 1, 4]\n y = Pad(x, pads) {mode = \"reflect\"}\n output y: f32[8, 11]",
+            "input x: f32[4, 5]\n const pads: i64[4] = [3, 2, 1, 4]\n y = Pad(x, pads) {mode = \"edge\"}\n output y: f32[8, 11]",
+            "input x: i32[4, 5]\n const pads: i64[4] = [3, 2, 1, 4]\n y = Pad(x, pads) {mode = \"wrap\"}\n output y: i32[8, 11]",
             "opset 2\n input x: f32[2]\n y = Pad(x) {pads = [3, 4]}\n output y: f32[9]",
             "opset 1\n input x: f32[2]\n y = Pad(x) {paddings = [0, 1], mode = \"edge\"}\n output y: f32[3]",
             "input x: f32[2, 3]\n input pads: i64[4]\n y = Pad(x, pads)\n output y: f32[?, ?]",
@@ -166,6 +174,16 @@ impl Op for Tile {
 struct Pad {
     /// The pads where they are an attribute, before version 11.
     pads: Option<Vec<i64>>,
+    mode: Mode,
+}
+
+/// What stands where the input has nothing.
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Constant,
+    Edge,
+    Reflect,
+    Wrap,
 }
 
 fn parse_pad(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
@@ -175,7 +193,14 @@ fn parse_pad(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
     } else {
         None
     };
-    Ok(Box::new(Pad { pads }))
+    let mode = match attrs.str("mode") {
+        None | Some("constant") => Mode::Constant,
+        Some("edge") => Mode::Edge,
+        Some("reflect") => Mode::Reflect,
+        Some("wrap") => Mode::Wrap,
+        Some(other) => return Err(Error::parse("", format!("attribute mode is {other:?}"))),
+    };
+    Ok(Box::new(Pad { pads, mode }))
 }
 
 impl Op for Pad {
@@ -228,4 +253,135 @@ impl Op for Pad {
         }
         Ok(vec![fact(x.dtype, Some(Shape(dims)))])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (sizes, padded) = (call.sizes(0), call.output_sizes(0));
+        let pads = match &self.pads {
+            Some(pads) => pads.clone(),
+            None => call.ints(1)?,
+        };
+        let n_pads = pads.len() / 2;
+        let axes = if self.pads.is_none() && call.has_input(3) {
+            axes_in(sizes.len(), &call.ints(3)?).expect("infer has accepted the axes")
+        } else {
+            (0..n_pads).collect()
+        };
+        let mut before = vec![0; sizes.len()];
+        for (&axis, &pad) in axes.iter().zip(&pads) {
+            before[axis] = pad;
+        }
+        let (x, y) = (call.input(0)?, call.output(0)?);
+        if pads.iter().all(|&pad| pad == 0) {
+            return Ok(Dispatch::view(0));
+        }
+        if self.mode != Mode::Constant && pads.iter().any(|&pad| pad < 0) {
+            return Err("no kernel crops and repeats at once".into());
+        }
+        let axes = pad_axes(&sizes, &padded, &before, self.mode);
+        let last = axes.last().expect("a pad that is not 0 has an axis");
+        let has_value = self.mode == Mode::Constant && call.has_input(2);
+        let in_units = self.mode == Mode::Constant || last.is_whole();
+        let unit = if in_units && !(has_value && x.storage.is_packed()) {
+            let before = usize::try_from(last.before.unsigned_abs()).unwrap_or(1);
+            Unit::of(x.storage, &[last.size, last.padded, before])
+        } else {
+            Unit::of(x.storage, &[1])
+        };
+        let text = pad_text(self.mode, axes.len());
+        let mut kernel = Map::kernel("pad", &text);
+        let n_axes = axes.len();
+        for (idx, axis) in axes.iter().enumerate() {
+            let n_elems = if idx + 1 == n_axes { unit.n_elems } else { 1 };
+            let before = axis.before / i64::try_from(n_elems).expect("units are small");
+            let before = i32::try_from(before);
+            let before = before.map_err(|_| "a pad of more than 2^31 elements")?;
+            kernel = kernel
+                .param(&format!("size{idx}"), axis.size / n_elems)
+                .param(&format!("padded{idx}"), axis.padded / n_elems)
+                .param_i32(&format!("before{idx}"), before);
+        }
+        let kernel = unit.read(kernel, "x", x);
+        let kernel = if has_value {
+            kernel
+                .read("value", call.input(2)?)
+                .snippet("fn fill() -> unit { return unit(load_value(0u)); }")
+        } else {
+            kernel.snippet("fn fill() -> unit { return unit(); }")
+        };
+        let n_elems = padded.iter().product();
+        Ok(Dispatch::one(unit.map(kernel, y, n_elems, call.caps)))
+    }
+}
+
+/// One axis of a pad.
+struct PadAxis {
+    size: usize,
+    padded: usize,
+    before: i64,
+}
+
+impl PadAxis {
+    fn is_whole(&self) -> bool {
+        self.size == self.padded && self.before == 0
+    }
+}
+
+/// The axes with those that are not padded merged into those before them.
+fn pad_axes(sizes: &[usize], padded: &[usize], before: &[i64], mode: Mode) -> Vec<PadAxis> {
+    let mut axes: Vec<PadAxis> = Vec::new();
+    for (axis, &size) in sizes.iter().enumerate() {
+        let next = PadAxis {
+            size,
+            padded: padded[axis],
+            before: before[axis],
+        };
+        match axes.last_mut() {
+            // A line of constants is a longer pad; lines that repeat others stay lines.
+            Some(last) if next.is_whole() && (mode == Mode::Constant || last.is_whole()) => {
+                last.size *= size;
+                last.padded *= size;
+                last.before = last.before.saturating_mul(size as i64);
+            }
+            _ => axes.push(next),
+        }
+    }
+    axes
+}
+
+/// x: [size0, size1, ..] -> y: [padded0, padded1, ..], the last axis in units.
+fn pad_text(mode: Mode, n_axes: usize) -> String {
+    let mut text = "fn element(i: u32) -> unit {\n  var rest = i;\n".to_owned();
+    for axis in (0..n_axes).rev() {
+        text.push_str(&format!(
+            "  let outer{axis} = rest / params.padded{axis};
+  let size{axis} = i32(params.size{axis});
+  let at{axis} = i32(rest - outer{axis} * params.padded{axis}) - params.before{axis};
+  let c{axis} = inside(at{axis}, size{axis});
+  if c{axis} < 0 || c{axis} >= size{axis} {{ return fill(); }}
+  rest = outer{axis};\n"
+        ));
+    }
+    text.push_str("  var at = 0;\n");
+    for axis in 0..n_axes {
+        text.push_str(&format!("  at = at * size{axis} + c{axis};\n"));
+    }
+    text.push_str("  return load_x(u32(at));\n}\n");
+    text.push_str(match mode {
+        Mode::Constant => "fn inside(at: i32, size: i32) -> i32 { return at; }",
+        Mode::Edge => "fn inside(at: i32, size: i32) -> i32 { return max(min(at, size - 1), 0); }",
+        Mode::Reflect => {
+            "fn inside(at: i32, size: i32) -> i32 {
+  let period = max(2 * (size - 1), 1);
+  let turned = abs(at) % period;
+  return min(turned, period - turned);
+}"
+        }
+        Mode::Wrap => {
+            "fn inside(at: i32, size: i32) -> i32 {
+  let rest = at % size;
+  return select(rest, rest + size, rest < 0);
+}"
+        }
+    });
+    text
 }

@@ -256,7 +256,7 @@ impl Op for GatherNd {
 
 /// `fn nd_index(pick: u32) -> u32`: the place that the numbers of pick number `pick` lead to among
 /// axes of `params.size0`, `params.size1`, ..
-fn nd_index(depth: usize) -> String {
+pub(super) fn nd_index(depth: usize) -> String {
     let mut text = "fn nd_index(pick: u32) -> u32 {\n  var at = 0u;\n".to_owned();
     for axis in 0..depth {
         text.push_str(&format!(

@@ -152,7 +152,7 @@ impl Op for Gemm {
                 factor: self.beta,
             });
         }
-        Ok(product.dispatch(call.caps))
+        Ok(product.dispatch(call))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Tensors made from a shape or a few numbers: `Constant`, `ConstantOfShape`, `Range`, `EyeLike`,
 //! `OneHot`.
 
+use super::pointwise::pointwise;
 use super::rules::{
     axis_in, dtype_attr, expect_dtype, expect_rank, expect_rank_limit, fact, is_number, onnx,
     same_dtype, scalar, target_dims, tensor, with_value,
 };
 use super::{Attr, Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Kernel, Map, Refusal};
 use crate::tensor::{DType, Dim, Fact, MAX_VALUE_ELEMENTS, Shape, Tensor};
 
 pub const DEFS: &[OpDef] = &[
@@ -36,6 +38,7 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: i32[n, 3]\n y = EyeLike(x)\n output y: i32[n, 3]",
             "input x: i32[n, 3]\n y = EyeLike(x) {dtype = 1, k = -1}\n output y: f32[n, 3]",
+            "input x: f32[n, 5]\n y = EyeLike(x) {dtype = 9, k = 1}\n output y: bool[n, 5]",
         ],
     ),
     onnx(
@@ -43,6 +46,7 @@ pub const DEFS: &[OpDef] = &[
         parse_one_hot,
         &[
             "input i: i64[n, 3]\n const d: i64[] = [10]\n input v: f32[2]\n y = OneHot(i, d, v) {axis = 1}\n output y: f32[n, 10, 3]",
+            "const i: i32[5] = [0, 3, -1, -4, 7]\n const d: i64[] = [4]\n input v: f16[2]\n y = OneHot(i, d, v) {axis = 0}\n output y: f16[4, 5]",
             "input i: f32[n]\n const d: f32[1] = [4.0]\n input v: i8[2]\n y = OneHot(i, d, v)\n output y: i8[n, 4]",
             "input i: i64[n]\n input d: i64[]\n input v: f32[2]\n y = OneHot(i, d, v)\n output y: f32[n, ?]",
         ],
@@ -93,12 +97,17 @@ struct ConstantOfShape {
     dtype: DType,
     /// The element if it is an integer.
     element: Option<i64>,
+    /// The element if it is a float.
+    real: f64,
 }
 
 fn parse_constant_of_shape(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     let Some(value) = attrs.tensor("value") else {
-        let (dtype, element) = (DType::F32, None);
-        return Ok(Box::new(ConstantOfShape { dtype, element }));
+        return Ok(Box::new(ConstantOfShape {
+            dtype: DType::F32,
+            element: None,
+            real: 0.0,
+        }));
     };
     if value.len() != 1 {
         let why = format!("attribute value has {} elements, expected one", value.len());
@@ -109,6 +118,10 @@ fn parse_constant_of_shape(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
         element: value
             .to_i64s()
             .and_then(|elements| elements.first().copied()),
+        real: value
+            .to_f64s()
+            .and_then(|elements| elements.first().copied())
+            .unwrap_or_default(),
     }))
 }
 
@@ -132,10 +145,29 @@ impl Op for ConstantOfShape {
         let value = value.map(|(element, n)| vec![Dim::Size(element); n]);
         Ok(vec![with_value(y, value)])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let y = call.output(0)?;
+        let word = match self.element {
+            None => (self.real as f32).to_bits().cast_signed(),
+            Some(element) if self.dtype == DType::U32 => (element as u32).cast_signed(),
+            Some(element) => i32::try_from(element).map_err(|_| "its value has 64 bits")?,
+        };
+        let value = match y.storage.value() {
+            "bool" => "params.value != 0".to_owned(),
+            value => format!("bitcast<{value}>(params.value)"),
+        };
+        let apply = format!("fn apply() -> out {{ return out({value}); }}");
+        let kernel = Kernel::new("constant_of_shape", &apply).param_i32("value", word);
+        let y = (y, call.output_sizes(0));
+        Ok(Dispatch::one(pointwise(kernel, &[], y, call.caps)))
+    }
 }
 
 struct EyeLike {
     dtype: Option<DType>,
+    /// Which diagonal has the ones, above the main one where it is positive.
+    diagonal: i64,
 }
 
 fn parse_eye_like(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
@@ -143,7 +175,8 @@ fn parse_eye_like(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
         .int("dtype")
         .map(|number| dtype_attr(number, "dtype"))
         .transpose()?;
-    Ok(Box::new(EyeLike { dtype }))
+    let diagonal = attrs.int("k").unwrap_or(0);
+    Ok(Box::new(EyeLike { dtype, diagonal }))
 }
 
 impl Op for EyeLike {
@@ -152,6 +185,21 @@ impl Op for EyeLike {
         expect_rank(inputs, 0, 2)?;
         let shape = x.shape.clone().unwrap_or(Shape::unknown(2));
         Ok(vec![fact(self.dtype.or(x.dtype), Some(shape))])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (y, sizes) = (call.output(0)?, call.output_sizes(0));
+        let diagonal = i32::try_from(self.diagonal).map_err(|_| "k has 64 bits")?;
+        let body = "fn element(i: u32) -> y_value {
+  let row = i / params.n_cols;
+  return y_value(i32(i - row * params.n_cols) - i32(row) == params.diagonal);
+}
+";
+        let kernel = Map::kernel("eye_like", body)
+            .param("n_cols", sizes[1])
+            .param_i32("diagonal", diagonal);
+        let n_elems = sizes.iter().product();
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
     }
 }
 
@@ -195,6 +243,19 @@ impl Op for OneHot {
         dims.insert(axis, depth);
         Ok(vec![fact(values.dtype, Some(Shape(dims)))])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let sizes = call.output_sizes(0);
+        let axis = axis_in(sizes.len(), self.axis).expect("infer has accepted the axis");
+        let kernel = Map::kernel("one_hot", include_str!("one_hot.wgsl"))
+            .param("depth", sizes[axis])
+            .param("inner", sizes[axis + 1..].iter().product())
+            .read("hot", call.input(0)?)
+            .read("values", call.input(2)?);
+        let n_elems = sizes.iter().product();
+        let y = call.output(0)?;
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
+    }
 }
 
 /// `start, start + delta, ..` up to but without `limit`.
@@ -229,6 +290,19 @@ impl Op for Range {
         });
         let y = fact(dtype, Some(Shape(vec![length])));
         Ok(vec![with_value(y, value)])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (start, delta, y) = (call.input(0)?, call.input(2)?, call.output(0)?);
+        let body = "fn element(i: u32) -> y_value {
+  return load_start(0u) + y_value(i) * load_delta(0u);
+}
+";
+        let kernel = Map::kernel("range", body)
+            .read("start", start)
+            .read("delta", delta);
+        let n_elems = call.output_sizes(0).iter().product();
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
     }
 }
 

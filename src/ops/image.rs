@@ -2,14 +2,20 @@
 
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Map, Refusal};
 use crate::tensor::{DType, Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
     rules::onnx(
         "GridSample",
-        |_, _| Ok(Box::new(GridSample)),
+        grid_sample,
         &[
             "input x: f32[n, c, 8, 8]\n input g: f32[n, h, 6, 2]\n y = GridSample(x, g)\n output y: f32[n, c, h, 6]",
+            "input x: f32[2, 3, 5, 4]\n input g: f32[2, 6, 7, 2]\n y = GridSample(x, g) {padding_mode = \"border\"}\n output y: f32[2, 3, 6, 7]",
+            "input x: f16[1, 3, 5, 4]\n input g: f16[1, 6, 7, 2]\n y = GridSample(x, g) {align_corners = 1}\n output y: f16[1, 3, 6, 7]",
+            "input x: f32[1, 3, 5, 4]\n input g: f32[1, 6, 7, 2]\n y = GridSample(x, g) {padding_mode = \"reflection\"}\n output y: f32[1, 3, 6, 7]",
+            "input x: f32[1, 3, 5, 4]\n input g: f32[1, 6, 7, 2]\n y = GridSample(x, g) {mode = \"cubic\", padding_mode = \"reflection\", align_corners = 1}\n output y: f32[1, 3, 6, 7]",
+            "input x: f32[1, 3, 5, 4]\n input g: f32[1, 6, 7, 2]\n y = GridSample(x, g) {mode = \"cubic\", padding_mode = \"border\"}\n output y: f32[1, 3, 6, 7]",
             "opset 20\n input x: f32[1, 3, 4, 4, 4]\n input g: f64[1, 2, 3, 4, 3]
              y = GridSample(x, g) {mode = \"nearest\"}\n output y: f32[1, 3, 2, 3, 4]",
         ],
@@ -50,7 +56,47 @@ pub const DEFS: &[OpDef] = &[
 ];
 
 /// x: [n, c, d..], grid: [n, e.., rank of d] -> [n, c, e..].
-struct GridSample;
+struct GridSample {
+    mode: Sampling,
+    padding: Padding,
+    /// -1 and 1 are the centers of the first and the last element, not their outer edges.
+    align_corners: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Sampling {
+    Nearest,
+    Linear,
+    Cubic,
+}
+
+/// What is outside of the picture.
+#[derive(Clone, Copy)]
+enum Padding {
+    Zeros,
+    Border,
+    Reflection,
+}
+
+fn grid_sample(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let other =
+        |name: &str, value: &str| Error::parse("", format!("attribute {name} is {value:?}"));
+    Ok(Box::new(GridSample {
+        mode: match attrs.str("mode").unwrap_or("linear") {
+            "linear" | "bilinear" => Sampling::Linear,
+            "nearest" => Sampling::Nearest,
+            "cubic" | "bicubic" => Sampling::Cubic,
+            mode => return Err(other("mode", mode)),
+        },
+        padding: match attrs.str("padding_mode").unwrap_or("zeros") {
+            "zeros" => Padding::Zeros,
+            "border" => Padding::Border,
+            "reflection" => Padding::Reflection,
+            mode => return Err(other("padding_mode", mode)),
+        },
+        align_corners: attrs.int("align_corners").unwrap_or(0) != 0,
+    }))
+}
 
 impl Op for GridSample {
     fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
@@ -73,6 +119,48 @@ impl Op for GridSample {
         let mut y = vec![batch, given[1].clone()];
         y.extend(grid[1..rank - 1].iter().cloned());
         Ok(vec![rules::fact(x.dtype, Some(Shape(y)))])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (sizes, y_sizes) = (call.sizes(0), call.output_sizes(0));
+        let &[_, channels, rows, cols] = &sizes[..] else {
+            return Err("no kernel samples volumes".into());
+        };
+        let (x, y) = (call.input(0)?, call.output(0)?);
+        if !x.storage.is_float() {
+            return Err("no kernel samples integers".into());
+        }
+        let sample = match self.mode {
+            Sampling::Nearest => include_str!("grid_sample_nearest.wgsl"),
+            Sampling::Linear => include_str!("grid_sample_linear.wgsl"),
+            Sampling::Cubic => include_str!("grid_sample_cubic.wgsl"),
+        };
+        let (place, element) = match self.padding {
+            Padding::Zeros => ("at", "at"),
+            Padding::Border => (
+                "clamp(at, 0.0, f32(size) - 1.0)",
+                "clamp(at, 0, i32(size) - 1)",
+            ),
+            Padding::Reflection => (
+                "reflected(at, size)",
+                "i32(round(reflected(f32(at), size)))",
+            ),
+        };
+        let kernel = Map::kernel("grid_sample", include_str!("grid_sample.wgsl"))
+            .param("channels", channels)
+            .param("rows", rows)
+            .param("cols", cols)
+            .param("places", y_sizes[2..].iter().product())
+            .param_f32("margin", if self.align_corners { 0.0 } else { 0.5 })
+            .snippet(sample)
+            .snippet(&format!(
+                "fn brought_in(at: f32, size: u32) -> f32 {{ return {place}; }}
+fn element_inside(at: i32, size: u32) -> i32 {{ return {element}; }}"
+            ))
+            .read("x", x)
+            .read("grid", call.input(1)?);
+        let n_elems = y_sizes.iter().product();
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
     }
 }
 

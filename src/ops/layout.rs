@@ -6,7 +6,7 @@ use super::rules::{
 };
 use super::{Attrs, Inputs, Op, OpDef};
 use crate::error::{Error, Result};
-use crate::kernel::{Call, Dispatch, Refusal, View, view_of_input};
+use crate::kernel::{Call, Dispatch, Map, Refusal, View, dense_strides, view_of_input};
 use crate::tensor::{Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -25,6 +25,8 @@ pub const DEFS: &[OpDef] = &[
         parse_reverse_sequence,
         &[
             "input x: f32[t, b, 4]\n input lens: i64[b]\n y = ReverseSequence(x, lens)\n output y: f32[t, b, 4]",
+            "input x: f32[5, 4, 3]\n const lens: i64[4] = [5, 1, 0, 3]\n y = ReverseSequence(x, lens)\n output y: f32[5, 4, 3]",
+            "input x: u8[4, 5, 3]\n const lens: i64[4] = [5, 1, 2, 3]\n y = ReverseSequence(x, lens) {batch_axis = 0, time_axis = 1}\n output y: u8[4, 5, 3]",
             "input x: f32[2, 5]\n input lens: i64[2]\n y = ReverseSequence(x, lens) {batch_axis = 0, time_axis = 1}\n output y: f32[2, 5]",
         ],
     ),
@@ -57,9 +59,12 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "Trilu",
-        |_, _| Ok(Box::new(Trilu)),
+        parse_trilu,
         &[
             "input x: f32[n, 3, 4]\n const k: i64[] = [1]\n y = Trilu(x, k) {upper = 0}\n output y: f32[n, 3, 4]",
+            "input x: i64[7, 9]\n const k: i64[] = [-2]\n y = Trilu(x, k)\n output y: i64[7, 9]",
+            "input x: f16[2, 5, 3]\n const k: i64[] = [100]\n y = Trilu(x, k)\n output y: f16[2, 5, 3]",
+            "input x: bool[5, 5]\n const k: i64[] = [-100]\n y = Trilu(x, k) {upper = 0}\n output y: bool[5, 5]",
             "input x: bool[0, 2]\n y = Trilu(x)\n output y: bool[0, 2]",
         ],
     ),
@@ -110,8 +115,12 @@ impl Op for Transpose {
 
 struct DepthToSpace {
     blocksize: i64,
-    /// Depth is [channels, block, block] rather than [block, block, channels].
-    columns_first: bool,
+    channels_first: bool,
+}
+
+/// Whether depth is [channels, block, block] rather than [block, block, channels].
+fn channels_first(attrs: &Attrs) -> bool {
+    attrs.str("mode") == Some("CRD")
 }
 
 /// A block that squared still is a number.
@@ -129,11 +138,9 @@ fn block(blocksize: i64) -> usize {
 }
 
 fn parse_depth_to_space(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    let blocksize = blocksize(attrs)?;
-    let columns_first = attrs.str("mode") == Some("CRD");
     Ok(Box::new(DepthToSpace {
-        blocksize,
-        columns_first,
+        blocksize: blocksize(attrs)?,
+        channels_first: channels_first(attrs),
     }))
 }
 
@@ -168,7 +175,7 @@ impl Op for DepthToSpace {
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         let x = call.sizes(0);
         let (b, c) = (block(self.blocksize), call.output_sizes(0)[1]);
-        let x = if self.columns_first {
+        let x = if self.channels_first {
             View::dense(&[x[0], c, b, b, x[2], x[3]]).permuted(&[0, 1, 4, 2, 5, 3])
         } else {
             View::dense(&[x[0], b, b, c, x[2], x[3]]).permuted(&[0, 3, 4, 1, 5, 2])
@@ -179,11 +186,14 @@ impl Op for DepthToSpace {
 
 struct SpaceToDepth {
     blocksize: i64,
+    channels_first: bool,
 }
 
 fn parse_space_to_depth(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    let blocksize = blocksize(attrs)?;
-    Ok(Box::new(SpaceToDepth { blocksize }))
+    Ok(Box::new(SpaceToDepth {
+        blocksize: blocksize(attrs)?,
+        channels_first: channels_first(attrs),
+    }))
 }
 
 impl Op for SpaceToDepth {
@@ -204,8 +214,13 @@ impl Op for SpaceToDepth {
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         let (x, y, b) = (call.sizes(0), call.output_sizes(0), block(self.blocksize));
-        let x = View::dense(&[x[0], x[1], y[2], b, y[3], b]).permuted(&[0, 3, 5, 1, 2, 4]);
-        view_of_input("space_to_depth", call, &x)
+        let x = View::dense(&[x[0], x[1], y[2], b, y[3], b]);
+        let perm = if self.channels_first {
+            [0, 1, 3, 5, 2, 4]
+        } else {
+            [0, 3, 5, 1, 2, 4]
+        };
+        view_of_input("space_to_depth", call, &x.permuted(&perm))
     }
 }
 
@@ -238,9 +253,33 @@ impl Op for ReverseSequence {
         }
         Ok(vec![fact(x.dtype, x.shape.clone())])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let sizes = call.sizes(0);
+        let axes = axes_in(sizes.len(), &[self.batch_axis, self.time_axis]);
+        let axes = axes.expect("infer has accepted the axes");
+        let strides = dense_strides(&sizes);
+        let kernel = Map::kernel("reverse_sequence", include_str!("reverse_sequence.wgsl"))
+            .param("n_batches", sizes[axes[0]])
+            .param("batch_stride", strides[axes[0]])
+            .param("n_times", sizes[axes[1]])
+            .param("time_stride", strides[axes[1]])
+            .read("x", call.input(0)?)
+            .read("lens", call.input(1)?);
+        let n_elems = sizes.iter().product();
+        let y = call.output(0)?;
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
+    }
 }
 
-struct Trilu;
+struct Trilu {
+    upper: bool,
+}
+
+fn parse_trilu(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let upper = attrs.int("upper").unwrap_or(1) != 0;
+    Ok(Box::new(Trilu { upper }))
+}
 
 impl Op for Trilu {
     /// x: [.., rows, cols], k: one element -> the shape of x.
@@ -253,5 +292,30 @@ impl Op for Trilu {
             axis_in(shape.rank(), -2)?;
         }
         Ok(vec![fact(x.dtype, x.shape.clone())])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let sizes = call.sizes(0);
+        let (rows, cols) = (sizes[sizes.len() - 2], sizes[sizes.len() - 1]);
+        let k = if call.has_input(1) {
+            call.ints(1)?[0]
+        } else {
+            0
+        };
+        // Further diagonals are as empty as the first that is.
+        let far = |n: usize| i32::try_from(n).expect("the plan refuses tensors of 2^31 elements");
+        let k = k.clamp(-i64::from(far(rows)), i64::from(far(cols)));
+        let keeps = if self.upper { ">=" } else { "<=" };
+        let kernel = Map::kernel("trilu", include_str!("trilu.wgsl"))
+            .param("rows", rows)
+            .param("cols", cols)
+            .param_i32("k", k as i32)
+            .snippet(&format!(
+                "fn keeps(diagonal: i32) -> bool {{ return diagonal {keeps} params.k; }}"
+            ))
+            .read("x", call.input(0)?);
+        let n_elems = sizes.iter().product();
+        let y = call.output(0)?;
+        Ok(Dispatch::one(Map::launch(kernel, y, n_elems, call.caps)))
     }
 }

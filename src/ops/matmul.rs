@@ -206,7 +206,7 @@ impl Op for MatMul {
             product.zero_a = zero_point(call, 2, product.m)?;
             product.zero_b = zero_point(call, 3, product.n)?;
         }
-        Ok(product.dispatch(call.caps))
+        Ok(product.dispatch(call))
     }
 }
 

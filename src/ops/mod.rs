@@ -12,8 +12,12 @@ mod binary;
 mod boxes;
 mod cast;
 mod check;
+mod choose;
+mod classify;
+mod clip;
 mod concat;
 mod conv;
+mod conv_depthwise;
 mod conv_kernels;
 mod conv_transpose;
 mod det;
@@ -23,21 +27,28 @@ mod expand;
 mod gather;
 mod gemm;
 mod generate;
+mod identity;
 mod image;
 mod layout;
 mod loss;
 mod matmul;
 mod norm;
+mod norm_layer;
+mod norm_lp;
 mod norm_plain;
+mod pointwise;
 mod pool;
+mod pow;
 mod product;
 mod qlinear;
 mod quantize;
 mod random;
 mod reduce;
+mod reduce_kernel;
 mod reshape;
 mod resize;
 mod rnn;
+mod rnn_kernel;
 mod rules;
 mod scatter;
 mod sequence;
@@ -46,6 +57,7 @@ mod signal;
 mod slice;
 mod softmax;
 mod string;
+mod variadic;
 mod window;
 
 use std::sync::Arc;
@@ -179,6 +191,9 @@ pub const OPS: &[&[OpDef]] = &[
     binary::DEFS,
     boxes::DEFS,
     cast::DEFS,
+    choose::DEFS,
+    classify::DEFS,
+    clip::DEFS,
     concat::DEFS,
     conv::DEFS,
     conv_transpose::DEFS,
@@ -189,13 +204,16 @@ pub const OPS: &[&[OpDef]] = &[
     gather::DEFS,
     gemm::DEFS,
     generate::DEFS,
+    identity::DEFS,
     image::DEFS,
     layout::DEFS,
     loss::DEFS,
     matmul::DEFS,
     norm::DEFS,
+    norm_lp::DEFS,
     norm_plain::DEFS,
     pool::DEFS,
+    pow::DEFS,
     qlinear::DEFS,
     quantize::DEFS,
     random::DEFS,
@@ -210,6 +228,7 @@ pub const OPS: &[&[OpDef]] = &[
     slice::DEFS,
     softmax::DEFS,
     string::DEFS,
+    variadic::DEFS,
 ];
 
 /// The definition of an operator, if the engine has it.

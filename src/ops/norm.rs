@@ -2,8 +2,10 @@
 //! `y = (x - mean) / sqrt(variance + epsilon) * scale + bias`, where the operators differ in what
 //! the mean and the variance run over.
 
+use super::norm_layer::{self, LayerKernel};
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{DType, Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -49,6 +51,11 @@ pub const DEFS: &[OpDef] = &[
             "input x: f16[b, s, 64]\n input w: f16[64]
              y, m, d = LayerNormalization(x, w, w)
              output y: f16[b, s, 64]\n output m: f32[b, s, 1]\n output d: f32[b, s, 1]",
+            "input x: f32[n, 70]\n input w: f32[70]\n y = LayerNormalization(x, w, w)\n output y: f32[n, 70]",
+            "input x: f32[2, 3, 33]\n input w: f32[3, 33]\n y = LayerNormalization(x, w) {axis = 1, epsilon = 0.5}
+             output y: f32[2, 3, 33]",
+            "input x: f32[5, 3]\n input w: f32[3]\n y, m, d = LayerNormalization(x, w)
+             output y: f32[5, 3]\n output m: f32[5, 1]\n output d: f32[5, 1]",
             "opset 17\n input x: f32[2, 3, 4]\n input w: f32[3, 4]
              y, _, d = LayerNormalization(x, w) {axis = 1, stash_type = 16}
              output y: f32[2, 3, 4]\n output d: bf16[2, 1, 1]",
@@ -65,6 +72,7 @@ pub const DEFS: &[OpDef] = &[
         "RMSNormalization",
         rms,
         &[
+            "opset 23\n input x: f32[b, 65]\n input w: f32[65]\n y = RMSNormalization(x, w)\n output y: f32[b, 65]",
             "opset 23\n input x: f32[b, 8]\n input w: f16[8]\n y = RMSNormalization(x, w)\n output y: f16[b, 8]",
         ],
     ),
@@ -72,6 +80,10 @@ pub const DEFS: &[OpDef] = &[
         "SkipLayerNormalization",
         skip_layer,
         &[
+            "opset com.microsoft 1\n input x: f32[b, s, 40]\n input w: f32[40]
+           y = com.microsoft::SkipLayerNormalization(x, x, w, w)\n output y: f32[b, s, 40]",
+            "opset com.microsoft 1\n input x: f32[2, 3, 40]\n input k: f32[1, 3, 40]\n input w: f32[40]
+           y, _, _, t = com.microsoft::SkipLayerNormalization(x, k, w)\n output y: f32[2, 3, 40]\n output t: f32[2, 3, 40]",
             "opset com.microsoft 1\n input x: f16[b, s, 8]\n input w: f16[8]
            y, m, _, t = com.microsoft::SkipLayerNormalization(x, x, w, w, w)
            output y: f16[b, s, 8]\n output m: f32[b, s, 1]\n output t: f16[b, s, 8]",
@@ -196,6 +208,7 @@ impl Op for Channelwise {
 /// Over the axes from `axis` on.
 struct Layer {
     axis: i64,
+    epsilon: f32,
     stats_dtype: DType,
     form: Form,
 }
@@ -216,8 +229,13 @@ enum Form {
 
 fn parse_layer(attrs: &Attrs, form: Form) -> Result<Box<dyn Op>> {
     let stash_type = attrs.int("stash_type").unwrap_or(1);
+    let epsilon = match form {
+        Form::SkipLayer | Form::SkipSimplified => 1e-12,
+        _ => 1e-5,
+    };
     Ok(Box::new(Layer {
         axis: attrs.int("axis").unwrap_or(-1),
+        epsilon: attrs.float("epsilon").unwrap_or(epsilon),
         stats_dtype: rules::dtype_attr(stash_type, "stash_type")?,
         form,
     }))
@@ -276,5 +294,58 @@ impl Op for Layer {
             Form::Rms => vec![y],
             Form::SkipLayer | Form::SkipSimplified => vec![y.clone(), stats.clone(), stats, y],
         })
+    }
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let rank = call.sizes(0).len();
+        let plain = LayerKernel {
+            axis: rules::axis_in(rank, self.axis).expect("infer has accepted the axis"),
+            epsilon: self.epsilon,
+            centred: true,
+            skip: None,
+            scale: 1,
+            bias: None,
+            x_bias: None,
+            mean: None,
+            inverse: None,
+            sum: None,
+        };
+        let kernel = match self.form {
+            Form::Layer => LayerKernel {
+                bias: Some(2),
+                mean: Some(1),
+                inverse: Some(2),
+                ..plain
+            },
+            Form::Simplified => LayerKernel {
+                centred: false,
+                inverse: Some(1),
+                ..plain
+            },
+            Form::Rms => LayerKernel {
+                centred: false,
+                ..plain
+            },
+            Form::SkipLayer => LayerKernel {
+                skip: Some(1),
+                scale: 2,
+                bias: Some(3),
+                x_bias: Some(4),
+                mean: Some(1),
+                inverse: Some(2),
+                sum: Some(3),
+                ..plain
+            },
+            Form::SkipSimplified => LayerKernel {
+                centred: false,
+                skip: Some(1),
+                scale: 2,
+                x_bias: Some(3),
+                mean: Some(1),
+                inverse: Some(2),
+                sum: Some(3),
+                ..plain
+            },
+        };
+        norm_layer::dispatch(&kernel, call)
     }
 }

@@ -1,16 +1,11 @@
-//! Normalisation without parameters: by a p-norm, by mean and variance, or over neighbouring
-//! channels. The shape stays.
+//! Normalisation without parameters: by mean and variance, or over neighbouring channels. The
+//! shape stays.
 
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::Result;
 use crate::tensor::Fact;
 
 pub const DEFS: &[OpDef] = &[
-    rules::onnx(
-        "LpNormalization",
-        lp,
-        &["input x: f32[n, 3]\n y = LpNormalization(x) {axis = 0, p = 1}\n output y: f32[n, 3]"],
-    ),
     rules::onnx(
         "MeanVarianceNormalization",
         mean_variance,
@@ -32,13 +27,6 @@ pub const DEFS: &[OpDef] = &[
 struct Plain {
     axes: Vec<i64>,
     min_rank: usize,
-}
-
-fn lp(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    Ok(Box::new(Plain {
-        axes: vec![attrs.int("axis").unwrap_or(-1)],
-        min_rank: 1,
-    }))
 }
 
 fn mean_variance(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {

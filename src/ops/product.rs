@@ -4,7 +4,7 @@
 //! Matrices are given by strides, so a transposed one is another pair of numbers.
 
 use crate::kernel::{
-    Axes, Capabilities, Dispatch, Kernel, Launch, Port, collapse, dense_strides, grid,
+    Axes, Call, Capabilities, Dispatch, Kernel, Launch, Port, collapse, dense_strides, grid,
 };
 
 /// Where the elements of a matrix lie, from its own first element on.
@@ -173,16 +173,16 @@ impl Product {
         }
     }
 
-    pub fn dispatch(mut self, caps: &Capabilities) -> Dispatch {
+    pub fn dispatch(self, call: &Call) -> Dispatch {
         let mut dispatch = Dispatch::default();
-        self.append(&mut dispatch, caps);
+        self.append(&mut dispatch, call);
         dispatch
     }
 
     /// Adds the launches to those before.
-    pub fn append(&mut self, dispatch: &mut Dispatch, caps: &Capabilities) {
+    pub fn append(mut self, dispatch: &mut Dispatch, call: &Call) {
         self.fold_batch();
-        dispatch.launches.push(self.lane(caps));
+        dispatch.launches.push(self.lane(call.caps));
     }
 
     /// Each invocation computes 4 rows and 4 columns from single elements.

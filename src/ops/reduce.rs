@@ -4,45 +4,57 @@ use super::rules::{
     axes_in, expect_dtype, expect_index, expect_rank_limit, fact, fit, is_bool, is_number, onnx,
     tensor, with_value,
 };
-use super::{Attrs, Inputs, Op, OpDef};
+use super::{Attrs, Inputs, Op, OpDef, reduce_kernel};
 use crate::error::Result;
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{Dim, Fact, Shape};
+use reduce_kernel::Kind;
 
 pub const DEFS: &[OpDef] = &[
     onnx(
         "ReduceL1",
-        mean_like,
-        &["input x: f32[n, 3]\n const a: i64[1] = [1]\n y = ReduceL1(x, a)\n output y: f32[n, 1]"],
+        |attrs, version| parse(attrs, version < 18, Kind::L1, None),
+        &[
+            "input x: f32[2, 40, 5]\n const a: i64[1] = [1]\n y = ReduceL1(x, a)\n output y: f32[2, 1, 5]",
+            "input x: f32[n, 3]\n const a: i64[1] = [1]\n y = ReduceL1(x, a)\n output y: f32[n, 1]",
+        ],
     ),
     onnx(
         "ReduceL2",
-        mean_like,
+        |attrs, version| parse(attrs, version < 18, Kind::L2, None),
         &[
+            "input x: f32[2, 65]\n const a: i64[1] = [1]\n y = ReduceL2(x, a)\n output y: f32[2, 1]",
             "opset 11\n input x: f32[n, 3]\n y = ReduceL2(x) {axes = [-1], keepdims = 0}\n output y: f32[n]",
         ],
     ),
     onnx(
         "ReduceLogSum",
-        mean_like,
+        |attrs, version| parse(attrs, version < 18, Kind::LogSum, None),
         &["input x: f32[n, 3]\n y = ReduceLogSum(x)\n output y: f32[1, 1]"],
     ),
     onnx(
         "ReduceLogSumExp",
-        mean_like,
-        &["input x: f32[n, 3]\n y = ReduceLogSumExp(x)\n output y: f32[1, 1]"],
+        |attrs, version| parse(attrs, version < 18, Kind::LogSumExp, None),
+        &[
+            "input x: f32[4, 65]\n const a: i64[1] = [1]\n y = ReduceLogSumExp(x, a)\n output y: f32[4, 1]",
+            "input x: f32[n, 3]\n y = ReduceLogSumExp(x)\n output y: f32[1, 1]",
+        ],
     ),
     onnx(
         "ReduceMax",
-        |attrs, version| parse(attrs, version < 18, Some(|x, y| x.max(y))),
+        |attrs, version| parse(attrs, version < 18, Kind::Max, Some(|x, y| x.max(y))),
         &[
+            "input x: i32[2, 70]\n const a: i64[1] = [1]\n y = ReduceMax(x, a)\n output y: i32[2, 1]",
+            "input x: f32[3, 333]\n const a: i64[1] = [-1]\n y = ReduceMax(x, a)\n output y: f32[3, 1]",
             "input x: bool[n, 0]\n const a: i64[1] = [1]\n y = ReduceMax(x, a)\n output y: bool[n, 1]",
             "opset 17\n input x: f32[n, 3]\n y = ReduceMax(x) {axes = [0]}\n output y: f32[1, 3]",
         ],
     ),
     onnx(
         "ReduceMean",
-        mean_like,
+        |attrs, version| parse(attrs, version < 18, Kind::Mean, None),
         &[
+            "input x: f16[3, 4, 9, 9]\n const a: i64[2] = [2, 3]\n y = ReduceMean(x, a)\n output y: f16[3, 4, 1, 1]",
             "input x: f32[n, 3, 4]\n const a: i64[2] = [1, 2]\n y = ReduceMean(x, a) {keepdims = 0}\n output y: f32[n]",
             "opset 13\n input x: f32[n, 3, 4]\n y = ReduceMean(x) {axes = [2]}\n output y: f32[n, 3, 1]",
             "input x: f32[n, 3]\n input a: i64[1]\n y = ReduceMean(x, a)\n output y: f32[?, ?]",
@@ -52,20 +64,29 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "ReduceMin",
-        |attrs, version| parse(attrs, version < 18, Some(|x, y| x.min(y))),
-        &["input x: i8[n, 3]\n y = ReduceMin(x) {keepdims = 0}\n output y: i8[]"],
+        |attrs, version| parse(attrs, version < 18, Kind::Min, Some(|x, y| x.min(y))),
+        &[
+            "input x: f32[3, 7, 65]\n const a: i64[1] = [2]\n y = ReduceMin(x, a)\n output y: f32[3, 7, 1]",
+            "input x: i8[n, 3]\n y = ReduceMin(x) {keepdims = 0}\n output y: i8[]",
+        ],
     ),
     onnx(
         "ReduceProd",
-        |attrs, version| parse(attrs, version < 18, Some(|x, y| x * y)),
+        |attrs, version| parse(attrs, version < 18, Kind::Prod, Some(|x, y| x * y)),
         &[
+            "input x: i32[3, 5]\n const a: i64[1] = [1]\n y = ReduceProd(x, a)\n output y: i32[3, 1]",
+            "input x: f32[3, 40]\n const a: i64[1] = [1]\n y = ReduceProd(x, a)\n output y: f32[3, 1]",
             "input x: f32[n, 3]\n s = Shape(x)\n p = ReduceProd(s)\n y = ConstantOfShape(p)\n output y: f32[(n * 3)]",
         ],
     ),
     onnx(
         "ReduceSum",
-        |attrs, version| parse(attrs, version < 13, Some(|x, y| x + y)),
+        |attrs, version| parse(attrs, version < 13, Kind::Sum, Some(|x, y| x + y)),
         &[
+            "input x: f32[5, 70, 3]\n const a: i64[1] = [-2]\n y = ReduceSum(x, a)\n output y: f32[5, 1, 3]",
+            "input x: f32[3, 1000]\n const a: i64[1] = [1]\n y = ReduceSum(x, a) {keepdims = 0}\n output y: f32[3]",
+            "input x: i64[4, 5, 6]\n const a: i64[2] = [0, 2]\n y = ReduceSum(x, a)\n output y: i64[1, 5, 1]",
+            "input x: f32[6, 5, 40, 3]\n const a: i64[2] = [0, 2]\n y = ReduceSum(x, a) {keepdims = 0}\n output y: f32[5, 3]",
             "input x: f32[n, 3]\n const a: i64[0] = []\n y = ReduceSum(x, a) {noop_with_empty_axes = 1}\n output y: f32[n, 3]",
             "input x: f32[n, 3]\n const a: i64[0] = []\n y = ReduceSum(x, a)\n output y: f32[1, 1]",
             "opset 13\n input x: f32[2, n]\n const a: i64[1] = [0]\n y = ReduceSum(x, a)\n output y: f32[1, n]",
@@ -74,14 +95,18 @@ pub const DEFS: &[OpDef] = &[
     ),
     onnx(
         "ReduceSumSquare",
-        mean_like,
-        &["input x: f32[n, 3]\n y = ReduceSumSquare(x)\n output y: f32[1, 1]"],
+        |attrs, version| parse(attrs, version < 18, Kind::SumSquare, None),
+        &[
+            "input x: f32[4, 65]\n const a: i64[1] = [1]\n y = ReduceSumSquare(x, a)\n output y: f32[4, 1]",
+            "input x: f32[n, 3]\n y = ReduceSumSquare(x)\n output y: f32[1, 1]",
+        ],
     ),
 ];
 
 type Fold = fn(&Dim, &Dim) -> Dim;
 
 struct Reduce {
+    kind: Kind,
     /// Axes in an attribute, where the version has them there.
     axes: Option<Vec<i64>>,
     axes_input: bool,
@@ -91,14 +116,11 @@ struct Reduce {
     value: Option<Fold>,
 }
 
-/// Those whose axes became an input in version 18, on elements that are no shapes.
-fn mean_like(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
-    parse(attrs, version < 18, None)
-}
-
-fn parse(attrs: &Attrs, axes_attr: bool, value: Option<Fold>) -> Result<Box<dyn Op>> {
+/// `value` is for elements that may be sizes.
+fn parse(attrs: &Attrs, axes_attr: bool, kind: Kind, value: Option<Fold>) -> Result<Box<dyn Op>> {
     let flag = |name: &str, default: i64| attrs.int(name).unwrap_or(default) != 0;
     Ok(Box::new(Reduce {
+        kind,
         axes: attrs
             .ints("axes")
             .filter(|_| axes_attr)
@@ -161,5 +183,20 @@ impl Op for Reduce {
             _ => None,
         };
         Ok(vec![with_value(fact(x.dtype, Some(Shape(dims))), value)])
+    }
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let mut axes = self.axes.clone().unwrap_or_default();
+        if self.axes_input && call.has_input(1) {
+            axes = call.ints(1)?;
+        }
+        if axes.is_empty() && self.noop_with_empty_axes {
+            return Ok(Dispatch::view(0));
+        }
+        let rank = call.sizes(0).len();
+        let axes = match axes.as_slice() {
+            [] => (0..rank).collect(),
+            axes => axes_in(rank, axes).expect("infer has accepted the axes"),
+        };
+        reduce_kernel::dispatch(self.kind, &axes, call)
     }
 }

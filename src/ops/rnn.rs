@@ -1,8 +1,10 @@
 //! Recurrent layers. One step of each direction makes the hidden state from the input and the
 //! state before it: `RNN` `h = tanh(x w + h r + b)`, `GRU` and `LSTM` with gates of that form.
 
-use super::{Attrs, Inputs, Op, OpDef, check, rules};
+use super::rnn_kernel::{self, Cell, Recurrence};
+use super::{Attr, Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{DType, Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -22,6 +24,12 @@ pub const DEFS: &[OpDef] = &[
         "GRU",
         gru,
         &[
+            "input x: f32[s, 2, 3]\n input w: f32[1, 15, 3]\n input r: f32[1, 15, 5]\n input c: f32[1, 30]\n input h: f32[1, 2, 5]
+             y, h2 = GRU(x, w, r, c, _, h) {hidden_size = 5, linear_before_reset = 1}
+             output y: f32[s, 1, 2, 5]\n output h2: f32[1, 2, 5]",
+            "input x: f32[s, 2, 3]\n input w: f32[2, 15, 3]\n input r: f32[2, 15, 5]\n input c: f32[2, 30]
+             y = GRU(x, w, r, c) {hidden_size = 5, linear_before_reset = 1, direction = \"bidirectional\"}
+             output y: f32[s, 2, 2, 5]",
             "input x: f32[b, s, 3]\n input w: f32[2, 15, 3]\n input r: f32[2, 15, 5]\n input c: f32[2, 30]
              y, h = GRU(x, w, r, c) {hidden_size = 5, direction = \"bidirectional\", layout = 1}
              output y: f32[b, s, 2, 5]\n output h: f32[b, 2, 5]",
@@ -34,6 +42,11 @@ pub const DEFS: &[OpDef] = &[
             "input x: f32[s, 1, 3]\n input w: f32[1, 20, 3]\n input r: f32[1, 20, 5]\n input h: f32[1, 1, 5]
              y, yh, yc = LSTM(x, w, r, _, _, h, h) {hidden_size = 5, direction = \"reverse\"}
              output y: f32[s, 1, 1, 5]\n output yh: f32[1, 1, 5]\n output yc: f32[1, 1, 5]",
+            "input x: f32[s, 3, 4]\n input w: f32[2, 24, 4]\n input r: f32[2, 24, 6]\n input c: f32[2, 48]
+             y, yh, yc = LSTM(x, w, r, c) {hidden_size = 6, direction = \"bidirectional\"}
+             output y: f32[s, 2, 3, 6]\n output yh: f32[2, 3, 6]\n output yc: f32[2, 3, 6]",
+            "input x: f32[1, 1, 70]\n input z: f32[1, 1, 65]\n input w: f32[1, 260, 70]\n input r: f32[1, 260, 65]
+             _, yh = LSTM(x, w, r, _, _, z, z) {hidden_size = 65}\n output yh: f32[1, 1, 65]",
             "opset 7\n input x: f32[s, b, 3]\n input w: f32[1, 20, 3]\n input r: f32[1, 20, 5]\n input l: i32[8]
              _, yh = LSTM(x, w, r, _, l) {hidden_size = 5}
              output yh: f32[1, 8, 5]",
@@ -45,23 +58,28 @@ struct Recurrent {
     n_gates: i64,
     n_directions: i64,
     hidden_size: Option<i64>,
-    /// True where the batch is the first axis, not the second.
-    batch_first: bool,
+    kernel: Recurrence,
+    /// Why there is no kernel.
+    refusal: Option<&'static str>,
 }
 
 fn rnn(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
-    parse(attrs, version, 1)
+    parse(attrs, version, Cell::Rnn, 1)
 }
 
 fn gru(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
-    parse(attrs, version, 3)
+    let linear_before_reset = check::flag(attrs, "linear_before_reset");
+    let cell = Cell::Gru {
+        linear_before_reset,
+    };
+    parse(attrs, version, cell, 3)
 }
 
 fn lstm(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
-    parse(attrs, version, 4)
+    parse(attrs, version, Cell::Lstm, 4)
 }
 
-fn parse(attrs: &Attrs, version: i64, n_gates: i64) -> Result<Box<dyn Op>> {
+fn parse(attrs: &Attrs, version: i64, cell: Cell, n_gates: i64) -> Result<Box<dyn Op>> {
     let n_directions = match attrs.str("direction") {
         None | Some("forward" | "reverse") => 1,
         Some("bidirectional") => 2,
@@ -71,8 +89,32 @@ fn parse(attrs: &Attrs, version: i64, n_gates: i64) -> Result<Box<dyn Op>> {
         n_gates,
         n_directions,
         hidden_size: check::count(attrs, "hidden_size", 1)?,
-        batch_first: version >= 14 && check::flag(attrs, "layout"),
+        kernel: Recurrence {
+            cell,
+            reverse: attrs.str("direction") == Some("reverse"),
+            batch_first: version >= 14 && check::flag(attrs, "layout"),
+        },
+        refusal: refusal(attrs, cell),
     }))
+}
+
+/// Kernels have the default activations only.
+fn refusal(attrs: &Attrs, cell: Cell) -> Option<&'static str> {
+    let defaults: &[&[u8]] = match cell {
+        Cell::Lstm => &[b"Sigmoid", b"Tanh", b"Tanh"],
+        Cell::Gru { .. } => &[b"Sigmoid", b"Tanh"],
+        Cell::Rnn => &[b"Tanh"],
+    };
+    if let Some(Attr::Strs(names)) = attrs.get("activations") {
+        let mut pairs = names.iter().zip(defaults.iter().cycle());
+        if pairs.any(|(name, default)| !name.eq_ignore_ascii_case(default)) {
+            return Some("other activations than the defaults have no kernel");
+        }
+    }
+    if attrs.float("clip").is_some() || check::flag(attrs, "input_forget") {
+        return Some("clipped and coupled gates have no kernel");
+    }
+    None
 }
 
 impl Op for Recurrent {
@@ -91,7 +133,7 @@ impl Op for Recurrent {
         let mut x = [Dim::Unknown, Dim::Unknown, Dim::Unknown];
         check::meet_shape("x", inputs.shape(0), &mut x)?;
         let [first, second, features] = x;
-        let (seq, batch) = if self.batch_first {
+        let (seq, batch) = if self.kernel.batch_first {
             (second, first)
         } else {
             (first, second)
@@ -122,7 +164,7 @@ impl Op for Recurrent {
         let mut batch = [batch];
         check::meet_shape("sequence lengths", inputs.shape(4), &mut batch)?;
         let [batch] = batch;
-        let mut state = if self.batch_first {
+        let mut state = if self.kernel.batch_first {
             [batch, directions, hidden]
         } else {
             [directions, batch, hidden]
@@ -131,12 +173,18 @@ impl Op for Recurrent {
         check::meet_shape("initial cell", inputs.shape(6), &mut state)?;
 
         let mut y = state.to_vec();
-        y.insert(usize::from(self.batch_first), seq);
+        y.insert(usize::from(self.kernel.batch_first), seq);
         let state = rules::fact(dtype, Some(Shape(state.into())));
         Ok(vec![
             rules::fact(dtype, Some(Shape(y))),
             state.clone(),
             state,
         ])
+    }
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        match self.refusal {
+            Some(refusal) => Err(refusal.into()),
+            None => rnn_kernel::dispatch(&self.kernel, call),
+        }
     }
 }

@@ -28,7 +28,10 @@ pub const DEFS: &[OpDef] = &[
         domain: "",
         name: "Hardmax",
         parse: |attrs, version| parse(attrs, version, Kind::Hard),
-        cases: &["input x: f32[2, 3]\n y = Hardmax(x) {axis = 0}\n output y: f32[2, 3]"],
+        cases: &[
+            "input x: f32[2, 3]\n y = Hardmax(x) {axis = 0}\n output y: f32[2, 3]",
+            "input x: f32[2, 70]\n y = Hardmax(x)\n output y: f32[2, 70]",
+        ],
     },
 ];
 
@@ -76,7 +79,7 @@ impl Op for Softmax {
         let share = match self.kind {
             Kind::Softmax => "exp(d) / sum",
             Kind::Log => "d - log(sum)",
-            Kind::Hard => return Err("no kernel for Hardmax".into()),
+            Kind::Hard => "",
         };
         let share = format!("fn share(d: f32, sum: f32) -> f32 {{ return {share}; }}");
         let sizes = call.sizes(0);
@@ -90,6 +93,16 @@ impl Op for Softmax {
         let cols: usize = sizes[axis..end].iter().product();
         let inner: usize = sizes[end..].iter().product();
         let (x, y) = (call.input(0)?, call.output(0)?);
+        if self.kind == Kind::Hard {
+            let launch = Kernel::new("hardmax", include_str!("hardmax.wgsl"))
+                .param("rows", outer * inner)
+                .param("cols", cols)
+                .param("inner", inner)
+                .read("x", x)
+                .write("y", y)
+                .launch(grid((outer * inner).div_ceil(64), call.caps));
+            return Ok(Dispatch::one(launch));
+        }
 
         // One workgroup per row pays where rows are long and neighbours lie side by side; a CPU
         // that plays GPU pays for every barrier.

@@ -43,6 +43,16 @@ impl Slide {
         after: 0,
     };
 
+    /// True where every output is the input at its place.
+    pub fn is_identity(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.before == 0 && self.x == self.y
+    }
+
+    /// How far the windows reach, from the padding before the input on.
+    pub fn reach(&self) -> usize {
+        (self.y.max(1) - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
+    }
+
     /// The numbers as parameters of a kernel: `x0`, `y0`, `kernel0`, …
     pub fn declare(slides: &[Slide; 3], kernel: Kernel) -> Kernel {
         let of = |get: fn(&Slide) -> usize| slides.iter().map(get).collect::<Vec<usize>>();
@@ -180,9 +190,7 @@ impl Window {
                 before: 0,
                 after: 0,
             };
-            let covered = (y[axis].max(1) - 1) * slide.stride;
-            let extent = (kernel[axis].max(1) - 1) * slide.dilation + 1;
-            let total = (covered + extent).saturating_sub(x[axis]);
+            let total = slide.reach().saturating_sub(slide.x);
             let (before, after) = match self.padding {
                 Padding::Explicit(_) => {
                     let (before, after) = self.pads(axis);

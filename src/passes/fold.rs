@@ -38,6 +38,7 @@ fn fold_bodies(graph: &mut Graph, id: NodeId, evaluate: Evaluate) -> Result<bool
         return Ok(false);
     }
     let mut changed = false;
+    let is_if = graph.node(id).op.is("If");
     let mut bodies = std::mem::take(&mut graph.node_mut(id).bodies);
     for body in bodies.values_mut() {
         let captured: Vec<String> = body.captured_names().map(str::to_owned).collect();
@@ -53,8 +54,12 @@ fn fold_bodies(graph: &mut Graph, id: NodeId, evaluate: Evaluate) -> Result<bool
                 changed = true;
             }
         }
-        changed |= infer_and_fold(body, evaluate)?;
-        changed |= body.remove_dead()?;
+        match infer_and_fold(body, evaluate) {
+            Ok(folded) => changed |= folded | body.remove_dead()?,
+            // Inference has seen that another branch can be taken.
+            Err(_) if is_if => {}
+            Err(error) => return Err(error),
+        }
     }
     graph.node_mut(id).bodies = bodies;
     Ok(changed)
@@ -98,7 +103,11 @@ fn computed(graph: &Graph, id: NodeId, evaluate: Evaluate) -> Option<Vec<Tensor>
         .iter()
         .map(|value| value.map(|v| graph.constant(v)))
         .collect();
-    if constants.contains(&Some(None)) || !constants.iter().flatten().flatten().all(|c| exact(c)) {
+    let is_exact = |(input_idx, constant): (usize, &Option<Option<&Tensor>>)| match constant {
+        Some(Some(constant)) => saturates(node, input_idx) || exact(constant),
+        other => other.is_none(),
+    };
+    if !constants.iter().enumerate().all(is_exact) {
         return None;
     }
     let input_bytes: usize = constants
@@ -137,6 +146,21 @@ fn exact(constant: &Tensor) -> bool {
     constant.to_i64s().is_some_and(fits)
 }
 
+/// True for bounds of a slice: beyond the ends all numbers are alike.
+fn saturates(node: &Node, input_idx: usize) -> bool {
+    node.op.is("Slice") && (1..3).contains(&input_idx)
+}
+
+/// The same integers, those beyond 32 bits at the ends of what these hold.
+fn saturated(constant: &Tensor) -> Tensor {
+    let clamp = |n: i64| n.clamp(i32::MIN.into(), i32::MAX.into());
+    let Some(elements) = constant.elements::<i64>() else {
+        return constant.clone();
+    };
+    let clamped = elements.iter().map(|&n| clamp(n)).collect();
+    Tensor::from_vec(constant.sizes(), clamped).expect("the elements are as many")
+}
+
 fn is_random(node: &Node) -> bool {
     let name = &*node.op.name;
     name.starts_with("Random") || matches!(name, "Bernoulli" | "Multinomial" | "Dropout")
@@ -147,10 +171,14 @@ fn single_node_graph(graph: &Graph, node: &Node) -> Result<Graph> {
     let mut small = Graph::default();
     small.opsets = graph.opsets.clone();
     let mut copy = node.clone();
-    for input in copy.inputs.iter_mut().flatten() {
+    for (input_idx, input) in copy.inputs.iter_mut().enumerate() {
+        let Some(input) = input else { continue };
         let value = graph.value(*input);
         *input = match (small.find(&value.name), graph.constant(*input)) {
             (Some(known), _) => known,
+            (None, Some(tensor)) if saturates(node, input_idx) => {
+                small.add_constant(&value.name, saturated(tensor))?
+            }
             (None, Some(tensor)) => small.add_constant(&value.name, tensor.clone())?,
             (None, None) => unreachable!("the caller has seen only constants"),
         };

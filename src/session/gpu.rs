@@ -4,18 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::bind::bind_sizes;
+use super::Session;
+use super::concrete::{Key, concrete};
 use super::deciding::deciding_inputs;
-use super::{Session, Sizes};
 use crate::backend::cpu;
 use crate::backend::webgpu::{Device, Executor, Feed, Fetched, Gpu, HostPiece, Loaded, Location};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Source, ValueId};
+use crate::graph::Graph;
 use crate::inspect::Port;
-use crate::kernel::Capabilities;
 use crate::passes;
-use crate::plan::{MakePlan, Memory, Placement, Plan, lower, plan};
-use crate::tensor::{Fact, Tensor};
+use crate::plan::{MakePlan, Memory, Placement, Plan, plan};
+use crate::tensor::Tensor;
+use crate::trace::{Switch, is_on, tell};
 
 /// Plans for other shapes that stay compiled.
 const MAX_PLANS: usize = 8;
@@ -39,10 +39,6 @@ pub struct GpuSession<D: Device> {
     timings: RefCell<Vec<NodeTime>>,
     n_planned: Cell<usize>,
 }
-
-/// What a plan is made for: the sizes of each input and the elements of deciding ones.
-#[derive(Clone, PartialEq)]
-struct Key(Vec<(String, Vec<usize>, Option<Tensor>)>);
 
 /// How long one launch took.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +106,7 @@ impl<D: Device> GpuSession<D> {
         fetches: &[(&str, Location)],
         timed: bool,
     ) -> Result<Vec<Fetched<D>>> {
+        let timed = timed || is_on(Switch::Time);
         let feeds = self.with_deciding_on_host(feeds).await?;
         let key = self.inputs.iter().filter_map(|port| {
             let feed = feeds.get(&port.name)?;
@@ -171,7 +168,9 @@ impl<D: Device> GpuSession<D> {
                 elapsed_ns,
             }
         });
-        *self.timings.borrow_mut() = times.collect();
+        let times: Vec<NodeTime> = times.collect();
+        tell(Switch::Time, || table(&times));
+        *self.timings.borrow_mut() = times;
         Ok(())
     }
 
@@ -185,6 +184,7 @@ impl<D: Device> GpuSession<D> {
             Some(loaded) => loaded,
             None => {
                 let plan = self.plan(&key)?;
+                tell(Switch::Plan, || plan.to_string());
                 let loaded = self.executor.load(plan, &load_piece).await?;
                 self.let_go();
                 Rc::new(loaded)
@@ -213,36 +213,12 @@ impl<D: Device> GpuSession<D> {
         }
     }
 
-    /// The graph with everything known put in, as it will run.
-    fn concrete(&self, key: &Key) -> Result<Graph> {
-        let gone = || Error::internal("session", "its only plan is made, and another asked for");
-        let mut graph = self.graph.borrow().clone().ok_or_else(gone)?;
-        let sizes = key
-            .0
-            .iter()
-            .map(|(name, sizes, _)| (name.clone(), sizes.clone()));
-        bind_sizes(&mut graph, &self.inputs, &sizes.collect::<Sizes>())?;
-        for (name, _, value) in &key.0 {
-            let (Some(tensor), Some(id)) = (value, graph.find(name)) else {
-                continue;
-            };
-            graph.inputs.retain(|&input| input != id);
-            let input = graph.value_mut(id);
-            input.fact = Fact::of(tensor);
-            input.source = Source::Constant(tensor.clone());
-        }
-        passes::prepare(&mut graph, &cpu::evaluate)?;
-        passes::fuse(&mut graph, &cpu::evaluate)?;
-        let caps = self.gpu().device.capabilities();
-        if passes::expand(&mut graph, &|graph, id| wants_expansion(graph, id, caps))? {
-            passes::prepare(&mut graph, &cpu::evaluate)?;
-        }
-        Ok(graph)
-    }
-
     fn plan(&self, key: &Key) -> Result<Plan> {
         self.n_planned.set(self.n_planned.get() + 1);
-        let graph = self.concrete(key)?;
+        let caps = self.gpu().device.capabilities();
+        let gone = || Error::internal("session", "its only plan is made, and another asked for");
+        let graph = self.graph.borrow().clone().ok_or_else(gone)?;
+        let graph = concrete(graph, &self.inputs, key, caps)?;
         let general = self.graph.borrow();
         let is_shared = |name: &str, tensor: &Tensor| {
             let general = general.as_ref().filter(|_| self.only.is_none());
@@ -251,7 +227,7 @@ impl<D: Device> GpuSession<D> {
         };
         plan(&MakePlan {
             graph: &graph,
-            caps: self.gpu().device.capabilities(),
+            caps,
             cpu_refusal: &cpu::refusal,
             is_shared: &is_shared,
             strict: self.strict,
@@ -291,23 +267,21 @@ impl<D: Device> GpuSession<D> {
     }
 }
 
-/// True for a node that has no kernel where its formula has them, or that nothing takes whole.
-fn wants_expansion(graph: &Graph, id: NodeId, caps: &Capabilities) -> bool {
-    let has_kernel = |graph: &Graph, id| lower(graph, id, caps).is_ok();
-    if has_kernel(graph, id) {
-        return false;
-    }
-    let outputs: Vec<ValueId> = graph.node(id).outputs.iter().copied().flatten().collect();
-    let formula = graph.subgraph(&[id], &outputs).and_then(|mut formula| {
-        passes::expand(&mut formula, &|graph, id| !has_kernel(graph, id))?;
-        passes::prepare(&mut formula, &cpu::evaluate)?;
-        Ok(formula)
+/// One line for each launch, in the order they ran.
+fn table(times: &[NodeTime]) -> String {
+    let total: u64 = times.iter().map(|time| time.elapsed_ns).sum();
+    let lines = times.iter().map(|time| {
+        let NodeTime {
+            node,
+            op,
+            kernel,
+            elapsed_ns,
+        } = time;
+        let micros = *elapsed_ns as f64 / 1e3;
+        let share = 100.0 * *elapsed_ns as f64 / total.max(1) as f64;
+        format!("{micros:10.1} us {share:5.1} %  {kernel:24} {op} {node}\n")
     });
-    let all_have = formula.is_ok_and(|formula| {
-        let mut nodes = formula.nodes();
-        nodes.all(|(id, _)| has_kernel(&formula, id))
-    });
-    all_have || cpu::refusal(graph, id).is_some()
+    lines.collect::<String>() + &format!("{:10.1} us in all\n", total as f64 / 1e3)
 }
 
 struct CpuPiece {

@@ -1,6 +1,7 @@
 //! A model made ready to run: prepared once, placed on a backend, checked at every run.
 
 mod bind;
+mod concrete;
 mod deciding;
 mod gpu;
 mod options;
@@ -16,11 +17,14 @@ use crate::backend::webgpu::{
 };
 use crate::backend::{cpu, wonnx};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Graph, infer, verify};
+use crate::graph::{Graph, infer, text, verify};
 use crate::inspect::Port;
+use crate::kernel::Capabilities;
 use crate::model::onnx::{WriteOptions, write};
 use crate::passes;
+use crate::plan::{MakePlan, plan};
 use crate::tensor::{DType, Shape, Tensor};
+use crate::trace::{Switch, tell};
 
 use bind::{bind_free_dimensions, fix_defaults};
 use reasons::Reasons;
@@ -71,7 +75,9 @@ impl Session {
         fix_defaults(&mut graph);
         bind_free_dimensions(&mut graph, &options.free_dimensions)?;
         let inputs = ports(&graph, &graph.inputs);
+        tell(Switch::Graph, || text::print_short(&graph));
         passes::prepare(&mut graph, &cpu::evaluate)?;
+        tell(Switch::Passes, || text::print_short(&graph));
         let outputs = ports(&graph, &graph.outputs);
         let (candidates, passed_over) = options::candidates(options);
         let session = Session {
@@ -123,6 +129,11 @@ impl Session {
     /// The prepared graph; no other plan is made after that.
     fn give_graph(&self) -> Result<Graph> {
         self.graph.take().ok_or_else(graph_is_gone)
+    }
+
+    /// The provider that is asked first.
+    pub fn preferred(&self) -> Provider {
+        self.candidates.first().copied().unwrap_or(Provider::Cpu)
     }
 
     pub fn inputs(&self) -> &[Port] {
@@ -335,6 +346,39 @@ pub fn advance(graph: &mut Graph, options: &Options, stage: &str) -> Result<()> 
             Err(Error::new(ErrorKind::InvalidInput, stage, why))
         }
     }
+}
+
+/// The plan for a device without anything special, as text; symbols take the caller's sizes.
+///
+/// # Errors
+/// As [`Session::create`]; `INVALID_INPUT` when a size is left open.
+pub fn plan_text(graph: Graph, options: &Options) -> Result<String> {
+    let session = Session::create(graph, options)?;
+    let mut graph = session.give_graph()?;
+    passes::fuse(&mut graph, &cpu::evaluate)?;
+    let key = session.inputs.iter().map(|port| {
+        let sizes = port.fact.sizes().ok_or_else(|| {
+            let shape = port
+                .fact
+                .shape
+                .as_ref()
+                .map_or_else(|| "?".into(), Shape::to_string);
+            let why = format!("a plan is for known sizes, and this input is {shape}");
+            Error::new(ErrorKind::InvalidInput, &port.name, why)
+        })?;
+        Ok((port.name.clone(), sizes, None))
+    });
+    let key = concrete::Key(key.collect::<Result<_>>()?);
+    let caps = Capabilities::default();
+    let graph = concrete::concrete(graph, &session.inputs, &key, &caps)?;
+    let plan = plan(&MakePlan {
+        graph: &graph,
+        caps: &caps,
+        cpu_refusal: &cpu::refusal,
+        is_shared: &|_, _| false,
+        strict: session.strict,
+    })?;
+    Ok(plan.to_string())
 }
 
 fn graph_is_gone() -> Error {

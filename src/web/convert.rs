@@ -50,13 +50,13 @@ pub fn sizes_from_js(dims: &Array) -> Option<Vec<usize>> {
     dims.iter().map(size).collect()
 }
 
+pub fn sizes_to_js(sizes: &[usize]) -> Array {
+    let sizes = sizes.iter().map(|&size| JsValue::from(size as f64));
+    sizes.collect()
+}
+
 pub fn tensor_to_js(tensor: &Tensor) -> JsValue {
     let object = Object::new();
-    let dims: Array = tensor
-        .sizes()
-        .iter()
-        .map(|&size| JsValue::from(size as f64))
-        .collect();
     let data: JsValue = match tensor.data() {
         Data::Bytes(bytes) => Uint8Array::from(&bytes[..]).into(),
         Data::Strings(strings) => strings
@@ -66,7 +66,7 @@ pub fn tensor_to_js(tensor: &Tensor) -> JsValue {
             .into(),
     };
     set(&object, "type", &tensor.dtype().long_name().into());
-    set(&object, "dims", &dims);
+    set(&object, "dims", &sizes_to_js(tensor.sizes()));
     set(&object, "data", &data);
     object.into()
 }

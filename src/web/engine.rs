@@ -1,6 +1,8 @@
 //! `engine.wasm`: sessions and what they say of themselves.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use js_sys::{Array, Map, Object, Uint8Array};
@@ -8,12 +10,15 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use super::convert::{error_to_js, set, sizes_from_js, tensors_from_js, tensors_to_js};
+use super::device::WebDevice;
+use super::gpu::{EngineGpu, check_fetch, feeds_from_js, fetched_to_js};
+use crate::backend::webgpu::{Device, Feed, Location};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, text};
 use crate::inspect::{Port, summary};
 use crate::model::Model;
 use crate::model::onnx::{MapExternal, external_locations, read};
-use crate::session::{Adapter, Options, Plan, Provider, Session};
+use crate::session::{Adapter, GpuSession, Options, Plan, Provider, Session};
 use crate::tensor::{DType, Dim, Fact};
 
 #[derive(Default, Deserialize)]
@@ -38,7 +43,17 @@ struct JsPlacement {
     node: String,
     op: String,
     backend: &'static str,
+    kernel: String,
     reason: String,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct JsNodeTime {
+    node: String,
+    op: String,
+    kernel: &'static str,
+    ms: f64,
 }
 
 /// Where a model's external data is: relative locations, checked against leaving the folder.
@@ -47,10 +62,11 @@ pub fn external_data_locations(model: &[u8]) -> Result<Vec<String>, JsValue> {
     external_locations(model).map_err(error_to_js)
 }
 
-/// A model ready to run on `cpu`, and planned for the other backends.
+/// A model ready to run on `cpu` and, once it is opened there, on a GPU; planned for wonnx.
 #[wasm_bindgen]
 pub struct EngineSession {
     session: Session,
+    gpu: RefCell<Option<Rc<GpuSession<WebDevice>>>>,
 }
 
 #[wasm_bindgen]
@@ -67,6 +83,7 @@ impl EngineSession {
         });
         Ok(EngineSession {
             session: created.map_err(error_to_js)?,
+            gpu: RefCell::default(),
         })
     }
 
@@ -78,6 +95,12 @@ impl EngineSession {
     #[wasm_bindgen(getter)]
     pub fn outputs(&self) -> Array {
         ports_to_js(self.session.outputs())
+    }
+
+    /// The backend that is asked first.
+    #[wasm_bindgen(getter)]
+    pub fn preferred(&self) -> String {
+        self.session.preferred().name().into()
     }
 
     /// Where inputs of these sizes run: `{ backend, model? }`, with the prepared model for `wonnx`.
@@ -95,6 +118,7 @@ impl EngineSession {
         let plan = Object::new();
         match self.session.plan(&sizes).map_err(error_to_js)? {
             Plan::Cpu => set(&plan, "backend", &Provider::Cpu.name().into()),
+            Plan::Webgpu => set(&plan, "backend", &Provider::Webgpu.name().into()),
             Plan::Wonnx { model } => {
                 set(&plan, "backend", &Provider::Wonnx.name().into());
                 set(&plan, "model", &Uint8Array::from(&model[..]));
@@ -104,11 +128,17 @@ impl EngineSession {
     }
 
     pub fn placement(&self) -> Result<JsValue, JsValue> {
-        let rows = self.session.placement().into_iter().map(|row| JsPlacement {
+        let rows = match &*self.gpu.borrow() {
+            Some(gpu) => gpu.placement(),
+            None => self.session.placement(),
+        };
+        let rows = rows.into_iter().map(|row| JsPlacement {
             node: row.node,
             op: row.op,
             backend: row.provider.name(),
+            kernel: row.kernel,
             reason: row.reason,
+            bytes: row.size_bytes,
         });
         Ok(serde_wasm_bindgen::to_value(&rows.collect::<Vec<_>>())?)
     }
@@ -130,6 +160,130 @@ impl EngineSession {
         let outputs = tensors_from_js(feeds).and_then(|feeds| self.session.run(feeds, &names));
         let outputs = outputs.map_err(error_to_js)?;
         Ok(tensors_to_js(names.into_iter().zip(&outputs)))
+    }
+
+    /// Makes the model ready for a device; compiles it if its shapes are known.
+    #[wasm_bindgen(js_name = openGpu)]
+    pub async fn open_gpu(&self, gpu: &EngineGpu) -> Result<(), JsValue> {
+        let session = GpuSession::new(&self.session, gpu.gpu().clone()).map_err(error_to_js)?;
+        session.compile().await.map_err(error_to_js)?;
+        *self.gpu.borrow_mut() = Some(Rc::new(session));
+        Ok(())
+    }
+
+    /// Throws where an output of these names cannot be on the GPU.
+    #[wasm_bindgen(js_name = checkOnGpu)]
+    pub fn check_on_gpu(&self, names: Vec<String>) -> Result<(), JsValue> {
+        let gpu = self.on_gpu().map_err(error_to_js)?;
+        let caps = gpu.gpu().device.capabilities();
+        for port in self.session.outputs() {
+            if names.contains(&port.name) {
+                check_fetch(&port.name, port.fact.dtype, caps).map_err(error_to_js)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs on the device. A feed is `{ type, dims, data }` or `{ type, dims, gpuBuffer }`, and so
+    /// is an output, with a `gpuTensor` where its name is among `onGpu`.
+    #[wasm_bindgen(js_name = runGpu)]
+    pub async fn run_gpu(
+        &self,
+        feeds: JsValue,
+        fetches: Vec<String>,
+        #[wasm_bindgen(js_name = onGpu)] on_gpu: Vec<String>,
+        timed: bool,
+    ) -> Result<JsValue, JsValue> {
+        let outputs = self.run_on_gpu(&feeds, &fetches, &on_gpu, timed).await;
+        outputs.map(JsValue::from).map_err(error_to_js)
+    }
+
+    /// Bytes of GPU memory: `{ weights, activations, staging }`, as of the latest plan.
+    pub fn memory(&self) -> Object {
+        let gpu = self.gpu.borrow();
+        let memory = gpu.as_ref().map(|gpu| gpu.memory()).unwrap_or_default();
+        let sizes = [
+            ("weights", memory.weights),
+            ("activations", memory.activations),
+            ("staging", memory.staging),
+        ];
+        record(
+            sizes
+                .into_iter()
+                .map(|(name, bytes)| (name, JsValue::from(bytes as f64))),
+        )
+    }
+
+    /// The latest plan as text; empty before there is one.
+    #[wasm_bindgen(js_name = planText)]
+    pub fn plan_text(&self) -> String {
+        let gpu = self.gpu.borrow();
+        gpu.as_ref().map(|gpu| gpu.plan_text()).unwrap_or_default()
+    }
+
+    /// How long the launches of the latest timed run took: `{ node, op, kernel, ms }`.
+    pub fn timings(&self) -> Result<JsValue, JsValue> {
+        let gpu = self.gpu.borrow();
+        let times = gpu.as_ref().map(|gpu| gpu.timings()).unwrap_or_default();
+        let rows = times.into_iter().map(|time| JsNodeTime {
+            node: time.node,
+            op: time.op,
+            kernel: time.kernel,
+            ms: time.elapsed_ns as f64 / 1e6,
+        });
+        Ok(serde_wasm_bindgen::to_value(&rows.collect::<Vec<_>>())?)
+    }
+}
+
+impl EngineSession {
+    fn on_gpu(&self) -> Result<Rc<GpuSession<WebDevice>>> {
+        let gpu = self.gpu.borrow().clone();
+        gpu.ok_or_else(|| Error::internal("session", "it was not opened on a device"))
+    }
+
+    async fn run_on_gpu(
+        &self,
+        feeds: &JsValue,
+        fetches: &[String],
+        on_gpu: &[String],
+        timed: bool,
+    ) -> Result<Object> {
+        let session = self.on_gpu()?;
+        let gpu = session.gpu();
+        let feeds = feeds_from_js(feeds, gpu.device.capabilities())?;
+        let facts = feeds
+            .iter()
+            .map(|(name, feed)| (name.as_str(), feed.dtype(), feed.sizes()));
+        let mut sizes = self.session.check(facts)?;
+        let mut checked = HashMap::new();
+        for (name, feed) in feeds {
+            let sizes = sizes.remove(&name).expect("all feeds were checked");
+            let feed = match feed {
+                Feed::Host(tensor) => Feed::Host(tensor.reshaped(&sizes)?),
+                Feed::Gpu { buffer, dtype, .. } => Feed::Gpu {
+                    buffer,
+                    dtype,
+                    sizes,
+                },
+            };
+            checked.insert(name, feed);
+        }
+        let wanted = fetches.iter().map(|name| {
+            let location = if on_gpu.contains(name) {
+                Location::Gpu
+            } else {
+                Location::Host
+            };
+            (name.as_str(), location)
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let fetched = session.run(checked, &wanted, timed).await?;
+        let outputs = Object::new();
+        for ((name, location), fetched) in wanted.into_iter().zip(fetched) {
+            let output = fetched_to_js(gpu, fetched, location == Location::Gpu);
+            set(&outputs, name, &output.map_err(|error| error.within(name))?);
+        }
+        Ok(outputs)
     }
 }
 
@@ -229,7 +383,7 @@ fn options_from_js(options: JsValue) -> Result<Options> {
     let provider = |name: &String| {
         let unknown = || {
             wrong(format!(
-                "{name:?} is no execution provider; there are wonnx and cpu"
+                "{name:?} is no execution provider; there are webgpu, wonnx and cpu"
             ))
         };
         Provider::from_name(name).ok_or_else(unknown)

@@ -2,7 +2,13 @@
 
 mod convert;
 #[cfg(feature = "cpu")]
+mod device;
+#[cfg(feature = "cpu")]
 mod engine;
+#[cfg(feature = "cpu")]
+mod failures;
+#[cfg(feature = "cpu")]
+mod gpu;
 #[cfg(feature = "tools")]
 mod tools;
 #[cfg(feature = "wonnx")]

@@ -1,6 +1,7 @@
 //! Models on a backend of this machine.
 
 use std::io::Write;
+use std::rc::Rc;
 
 use sentinel_inference::backend::webgpu::native::{AdapterChoice, NativeDevice};
 use sentinel_inference::backend::webgpu::{Feed, Gpu};
@@ -20,12 +21,11 @@ pub fn run(graph: Graph, inputs: Vec<Tensor>, provider: Provider) -> Result<Vec<
 }
 
 /// Runs a graph on the engine's own kernels, what has none on the CPU: the outputs in the order of
-/// the graph, and where each node ran. With `as_hardware` the kernels are those for a GPU, also
-/// where the CPU plays one.
+/// the graph, and where each node ran.
 pub fn run_on_webgpu(
+    gpu: &Rc<Gpu<NativeDevice>>,
     graph: Graph,
     inputs: Vec<Tensor>,
-    as_hardware: bool,
 ) -> Result<(Vec<Tensor>, Vec<Placement>)> {
     let options = Options {
         strict: false,
@@ -36,15 +36,19 @@ pub fn run_on_webgpu(
     let feeds = session.check_feeds(names.zip(inputs).collect())?;
     let feeds = feeds.into_iter().map(|(name, x)| (name, Feed::Host(x)));
     let fetches: Vec<&str> = session.outputs().iter().map(|port| &*port.name).collect();
-    pollster::block_on(async {
-        let mut device = NativeDevice::open(&AdapterChoice::from_env()).await?;
-        if as_hardware {
-            device.choose_as_hardware();
-        }
-        let gpu = GpuSession::new(&session, Gpu::new(device))?;
-        let outputs = gpu.run_on_host(feeds.collect(), &fetches).await?;
-        Ok((outputs, gpu.placement()))
-    })
+    let gpu = GpuSession::new(&session, gpu.clone())?;
+    let outputs = pollster::block_on(gpu.run_on_host(feeds.collect(), &fetches))?;
+    Ok((outputs, gpu.placement()))
+}
+
+/// A device for [`run_on_webgpu`]. With `as_hardware` the kernels are those for a GPU, also where
+/// the CPU plays one.
+pub fn open(as_hardware: bool) -> Result<Rc<Gpu<NativeDevice>>> {
+    let mut device = pollster::block_on(NativeDevice::open(&AdapterChoice::from_env()))?;
+    if as_hardware {
+        device.choose_as_hardware();
+    }
+    Ok(Gpu::new(device))
 }
 
 /// Says what is not tested. Straight to the terminal: what passes is otherwise kept silent.

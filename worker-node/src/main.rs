@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sentinel_inference::session::Provider;
+use sentinel_inference::trace::enable;
 
 /// The native worker of sentinel-inference.
 #[derive(Parser)]
@@ -31,17 +32,28 @@ enum Command {
         /// Where the outputs go, as .npz by name.
         #[arg(long)]
         output: PathBuf,
-        /// cpu or wonnx.
+        /// cpu, webgpu or wonnx. What webgpu has no kernel for runs on the cpu.
         #[arg(long, default_value = "cpu", value_parser = provider)]
         provider: Provider,
+        /// Refuse a model that the provider does not take whole.
+        #[arg(long)]
+        strict: bool,
     },
 }
 
 fn provider(name: &str) -> Result<Provider, String> {
-    Provider::from_name(name).ok_or_else(|| "expected cpu or wonnx".to_owned())
+    Provider::from_name(name).ok_or_else(|| "expected cpu, webgpu or wonnx".to_owned())
 }
 
 fn main() -> ExitCode {
+    let switches = std::env::var("SENTINEL_DEBUG").unwrap_or_default();
+    if let Err(error) = enable(
+        &switches,
+        Box::new(|name, text| eprintln!("[{name}]\n{text}")),
+    ) {
+        eprintln!("{}: SENTINEL_DEBUG: {error}", error.kind.code());
+        return ExitCode::FAILURE;
+    }
     let done = match Arguments::parse().command {
         Command::Devices => {
             print!("{}", devices::list());
@@ -52,7 +64,8 @@ fn main() -> ExitCode {
             inputs,
             output,
             provider,
-        } => run::run(&model, &inputs, &output, provider),
+            strict,
+        } => run::run(&model, &inputs, &output, provider, strict),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

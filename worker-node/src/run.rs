@@ -14,10 +14,21 @@ use sentinel_inference::tensor::Tensor;
 /// # Errors
 /// `IO` for files, what the model's reader and the session find, and `MODEL_UNSUPPORTED` when the
 /// provider does not take the model.
-pub fn run(model: &Path, inputs: &Path, output: &Path, provider: Provider) -> Result<()> {
+pub fn run(
+    model: &Path,
+    inputs: &Path,
+    output: &Path,
+    provider: Provider,
+    strict: bool,
+) -> Result<()> {
     let folder = model.parent().unwrap_or(Path::new(""));
     let graph = read(file(model)?.into(), &FolderExternal::new(folder))?.graph;
-    let session = Session::create(graph, &Options::only(provider))?;
+    let options = Options {
+        // wonnx takes whole models or none; only the engine's own kernels share one with the cpu.
+        strict: strict || provider == Provider::Wonnx,
+        ..Options::only(provider)
+    };
+    let session = Session::create(graph, &options)?;
     let mut arrays: HashMap<String, Tensor> = read_npz(&file(inputs)?)?.into_iter().collect();
     let mut feeds = Vec::new();
     for (idx, port) in session.inputs().iter().enumerate() {

@@ -17,10 +17,10 @@ export async function listDevices(args: string[]): Promise<string> {
   const found = await devices()
   if (values.json === true) return `${JSON.stringify(found)}\n`
   const paint = paintFor(process.stdout)
-  const rows = found.map(({ backend, available, software, description }) => [
-    backend,
-    !available ? "not available" : software ? "only when named" : "ready",
-    printable(software ? `${description} (a software adapter: slower than cpu)` : description),
+  const rows = found.flatMap(({ backend, available, auto, software, description, features = [], limits = {} }) => [
+    [backend, !available ? "not available" : auto ? "ready" : "only when named", printable(software ? `${description} (a software adapter: slower than cpu)` : description)],
+    ...(features.length === 0 ? [] : [["", "", `features ${features.map(printable).join(", ")}`]]),
+    ...Object.entries(limits).map(([name, value]) => ["", "", `${printable(name)} ${value.toLocaleString("en")}`]),
   ])
   const state = (text: string) => (text.startsWith("ready") ? paint.good(text) : text.startsWith("only") ? paint.warn(text) : paint.bad(text))
   return `${table(rows, [{ style: paint.bold }, { style: state }, { style: paint.dim }])}\n`

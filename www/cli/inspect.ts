@@ -8,7 +8,7 @@ export const INSPECT_HELP = `Shows what is in a model and what would run it.
 Usage: sentinel inspect <model.onnx> [options]
 
   --stage name        print the model as text: model (as read), graph (with facts), passes (as prepared)
-  --provider names    wonnx, cpu, or auto (the default)
+  --provider names    webgpu, wonnx, cpu, or auto (the default)
   --free-dim name=n   the size of a free dimension
   --json              print everything as JSON
 `

@@ -47,9 +47,13 @@ export function showSummary(name: string, tensor: Tensor, paint: Paint): string 
 
 /** Writes all outputs to a `.npz`, `.npy` or `.json` file. */
 export async function writeOutputs(path: string, outputs: Readonly<Record<string, Tensor>>): Promise<void> {
-  const bytes = await encode(path, outputs)
+  await writeNamed(path, await encode(path, outputs))
+}
+
+/** Writes a file that the command line names. */
+export async function writeNamed(path: string, content: string | Uint8Array): Promise<void> {
   try {
-    await writeFile(path, bytes)
+    await writeFile(path, content)
   } catch (cause) {
     throw new SentinelError("IO", `${path}: cannot be written (${(cause as NodeJS.ErrnoException).code})`, { cause })
   }

@@ -2,7 +2,7 @@ import { extname } from "node:path"
 import { InferenceSession, SentinelError, type Placement, type Tensor } from "../host/index.js"
 import { makeFeeds, type InputOptions } from "./inputs.js"
 import { countOption, MODEL_OPTIONS, modelPath, numbersOption, parse, readNamed, sessionOptions, wordOption } from "./options.js"
-import { checkOutputPath, hasScores, jsonOutputs, showScores, showSummary, writeOutputs } from "./outputs.js"
+import { checkOutputPath, hasScores, jsonOutputs, showScores, showSummary, writeNamed, writeOutputs } from "./outputs.js"
 import { milliseconds, paintFor, printable, type Paint } from "./terminal.js"
 
 export const RUN_HELP = `Runs a model.
@@ -29,13 +29,14 @@ Outputs
   --json              print everything as JSON
 
 Running
-  --provider names    wonnx, cpu, or auto (the default); several in order of preference
+  --provider names    webgpu, wonnx, cpu, or auto (the default); several in order of preference
   --strict            fail rather than run on the CPU what the named providers do not take
   --free-dim name=n   the size of a free dimension
   --repeat N          run N times and print the timing
   --seed n            for random inputs
   --adapter name      part of the name of the GPU adapter to use
   --debug switches    graph,passes,plan,wgsl,time (as SENTINEL_DEBUG)
+  --trace file        write what took how long, for chrome://tracing
 `
 
 const OPTIONS = {
@@ -53,6 +54,7 @@ const OPTIONS = {
   std: { type: "string" },
   repeat: { type: "string" },
   seed: { type: "string" },
+  trace: { type: "string" },
 } as const
 
 type Values = ReturnType<typeof parse<typeof OPTIONS>>["values"]
@@ -66,6 +68,7 @@ export async function run(args: string[]): Promise<string> {
   const top = countOption("top", values.top, 1)
   const labels = values.labels === undefined ? [] : await readLabels(values.labels)
   const options = await sessionOptions(values)
+  if (values.trace !== undefined) options.enableProfiling = true
   const notes: string[] = []
   const inputOptions = readInputOptions(values, options, text => notes.push(text))
 
@@ -77,6 +80,7 @@ export async function run(args: string[]): Promise<string> {
     const feeds = await makeFeeds(values.input ?? [], session, inputOptions)
     const { outputs, runMs } = await runRepeatedly(session, feeds, repeat)
     if (values.output !== undefined) await writeOutputs(values.output, outputs)
+    if (values.trace !== undefined) await writeNamed(values.trace, JSON.stringify(session.endProfiling()))
     const placement = session.placement()
     if (values.json === true) {
       const backends = Object.fromEntries(countBackends(placement))

@@ -11,13 +11,19 @@ export interface Device {
   auto: boolean
   /** The device's name, or why it is not available and how to get it. */
   description: string
+  /** Those of WebGPU's optional features that make the backend faster, where it uses WebGPU. */
+  features?: string[]
+  /** Those of WebGPU's limits that decide how large a model may be. */
+  limits?: Record<string, number>
 }
 
 /** The backends of this package and what they run on here. */
 export async function devices(): Promise<Device[]> {
-  const { present, software, description } = await adapterFacts()
+  const { present: available, software, description, features = [], limits = {} } = await adapterFacts()
+  const details = available ? { features, limits } : {}
   return [
-    { backend: "wonnx", available: present, software, auto: present && !software, description },
+    { backend: "webgpu", available, software, auto: available && !software, description, ...details },
+    { backend: "wonnx", available, software, auto: false, description },
     { backend: "cpu", available: true, software: false, auto: true, description: "WebAssembly with SIMD, one thread" },
   ]
 }

@@ -1,26 +1,12 @@
-import platform from "#platform"
 import type { InferenceSession, InferenceSessionHandler, OnnxValue, Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "./errors.js"
-import { adapterFacts } from "./gpu.js"
-import { Handle } from "./instance.js"
-import { namedBackends, type BackendName } from "./providers.js"
+import { adapterFacts, gpuChoice } from "./gpu.js"
+import { namedBackends, useWebGpu, type BackendName } from "./providers.js"
 import { SerialQueue } from "./queue.js"
-import { RecentlyUsed } from "./recent.js"
-import { currentSettings } from "./settings.js"
-import { readModel } from "./source.js"
-import { fillPreallocated, fromTensorData, toTensorData } from "./tensors.js"
-import { timed } from "./trace.js"
-import { loadEngine, loadWonnx } from "./wasm.js"
-import type { AdapterFacts, EngineOptions, EngineSession, Placement, TensorData, ValueInfo, WonnxSession } from "./wasm.js"
-
-/** Each compiled session holds the model's weights on the GPU. */
-const COMPILED_SHAPES = 4
-
-/** Who computes for one set of input shapes: wonnx where there is a session of it, else the CPU. */
-interface Route {
-  wonnx: Handle<WonnxSession> | undefined
-  placement: Placement[]
-}
+import { Runner, type Recipe } from "./runner.js"
+import { toOutput } from "./tensors.js"
+import { Profile, timed, type Trace } from "./trace.js"
+import type { GpuBytes, Placement, ValueInfo } from "./wasm.js"
 
 type Feeds = Readonly<Record<string, OnnxValue>>
 type Fetches = Readonly<Record<string, OnnxValue | null>>
@@ -33,64 +19,53 @@ export class SessionHandler implements InferenceSessionHandler {
   readonly outputMetadata: readonly InferenceSession.ValueMetadata[]
 
   readonly #queue = new SerialQueue()
-  readonly #routes = new RecentlyUsed<Route>(COMPILED_SHAPES, route => route.wonnx?.free())
-  readonly #backends: readonly BackendName[] | undefined
-  readonly #facts: AdapterFacts | undefined
-  #engine: Handle<EngineSession> | undefined
-  /** Why wonnx is not tried any more; undefined while it may be used. */
-  #wonnxFailure: string | undefined
-  #latestPlacement: Placement[] | undefined
+  #recipe: Recipe
+  /** Undefined between the loss of a device and the next run. */
+  #runner: Runner | undefined
+  #isReleased = false
+  #outputsOnGpu: readonly string[] = []
+  #profile: Profile | undefined
 
-  /** Reads the model, lets the engine decide where it runs, and compiles it if its shapes are known. */
-  static async create(uriOrBytes: string | Uint8Array, options: InferenceSession.SessionOptions): Promise<SessionHandler> {
+  static async create(source: string | Uint8Array, options: InferenceSession.SessionOptions): Promise<SessionHandler> {
     const backends = namedBackends(options)
-    if (options.preferredOutputLocation !== undefined && options.preferredOutputLocation !== "cpu") {
-      throw new SentinelError("INVALID_INPUT", "preferredOutputLocation: outputs are on the CPU in this version")
+    const choice = gpuChoice(options)
+    const facts = useWebGpu(backends) ? await adapterFacts(choice) : undefined
+    if (facts?.present === false && backends?.every(backend => backend !== "cpu") === true) {
+      throw new SentinelError("DEVICE_LOST", `executionProviders: '${backends.join("', '")}' needs WebGPU: ${facts.description}`)
     }
-    const facts = backends === undefined || backends.includes("wonnx") ? await adapterFacts() : undefined
-    if (backends?.join() === "wonnx" && facts?.present === false) {
-      throw new SentinelError("DEVICE_LOST", `executionProviders: 'wonnx' needs WebGPU: ${facts.description}`)
-    }
-    const engine = await loadEngine()
-    const { bytes, external } = await timed("read", () => readModel(engine, uriOrBytes, options))
-    const engineOptions: EngineOptions = {}
-    if (backends !== undefined) engineOptions.executionProviders = [...backends]
-    if (isStrict(options)) engineOptions.strict = true
-    if (facts !== undefined) engineOptions.adapter = facts
-    if (options.freeDimensionOverrides !== undefined) engineOptions.freeDimensionOverrides = { ...options.freeDimensionOverrides }
-    const debug = currentSettings().debug ?? platform.debug
-    if (debug !== undefined) engineOptions.debug = debug
-    const session = await timed("prepare", async () => engine.use(module => module.EngineSession.create(bytes, external, engineOptions)))
-    const handler = new SessionHandler(new Handle(engine, session), backends, facts)
+    const recipe: Recipe = { source, options, backends, strict: isStrict(options), choice, facts }
+    const profile = options.enableProfiling === true ? new Profile() : undefined
+    const opening = () => openOrFallBack(recipe)
+    const runner = await (profile === undefined ? opening() : profile.timed("create", opening))
     try {
-      await handler.#compileStaticShapes()
+      return new SessionHandler(runner, profile)
     } catch (thrown) {
-      await handler.dispose()
+      runner.free()
       throw thrown
     }
-    return handler
   }
 
-  private constructor(engine: Handle<EngineSession>, backends: readonly BackendName[] | undefined, facts: AdapterFacts | undefined) {
-    this.#engine = engine
-    this.#backends = backends
-    this.#facts = facts
-    const { inputs, outputs } = engine.use(({ inputs, outputs }) => ({ inputs, outputs }))
+  private constructor(runner: Runner, profile: Profile | undefined) {
+    this.#runner = runner
+    this.#recipe = runner.recipe
+    this.#profile = profile
+    const { inputs, outputs } = runner.use(({ inputs, outputs }) => ({ inputs, outputs }))
     this.inputNames = inputs.map(input => input.name)
     this.outputNames = outputs.map(output => output.name)
     this.inputMetadata = inputs.map(metadata)
     this.outputMetadata = outputs.map(metadata)
+    this.#outputsOnGpu = outputsOnGpu(this.#recipe.options, this.outputNames, this.#recipe.backends)
+    if (runner.gpu !== undefined) runner.use(session => session.checkOnGpu([...this.#outputsOnGpu]))
   }
 
   /** Computes the outputs named in `fetches`; a tensor given there receives the values. */
   run(feeds: Feeds, fetches: Fetches, options: InferenceSession.RunOptions): Promise<Record<string, Tensor>> {
     return this.#queue.add(async () => {
-      const engine = this.#live()
+      this.#checkLive()
       if (options.signal?.aborted === true) throw new SentinelError("CANCELLED", "run: cancelled by its signal")
       try {
-        const data = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, toTensorData(name, tensor)]))
-        const outputs = await timed("run", () => this.#compute(engine, data, Object.keys(fetches)))
-        return collect(outputs, fetches)
+        const running = () => timed("run", () => this.#run(feeds, fetches))
+        return await (this.#profile === undefined ? running() : this.#profile.timed("run", running))
       } catch (thrown) {
         throw this.#failed(thrown)
       }
@@ -99,92 +74,104 @@ export class SessionHandler implements InferenceSessionHandler {
 
   /** Where each node runs and why; for free dimensions, as of the latest run. */
   placement(): Placement[] {
-    const engine = this.#live()
-    return this.#latestPlacement ?? engine.use(session => session.placement())
+    return this.#live()?.placement() ?? []
+  }
+
+  /** Bytes that the model takes on the GPU, for the shapes of the latest run. */
+  memory(): GpuBytes {
+    return this.#live()?.memory() ?? { weights: 0, activations: 0, staging: 0 }
+  }
+
+  /** What is done on the GPU and the CPU, in which order; for the shapes of the latest run. */
+  planText(): string {
+    return this.#live()?.planText() ?? ""
   }
 
   /** Waits for the runs that were asked for before, then gives everything back. */
   dispose(): Promise<void> {
     return this.#queue.add(async () => {
-      this.#routes.clear()
-      const engine = this.#engine
-      this.#engine = undefined
-      engine?.free()
+      this.#isReleased = true
+      this.#dropRunner()
     })
   }
 
-  startProfiling(): void {}
-
-  endProfiling(): void {}
-
-  #live(): Handle<EngineSession> {
-    if (this.#engine === undefined) throw new SentinelError("RELEASED", "the session was released")
-    if (this.#engine.fault !== undefined) throw this.#engine.fault
-    return this.#engine
+  startProfiling(): void {
+    this.#profile = new Profile()
   }
 
-  async #compute(engine: Handle<EngineSession>, feeds: Record<string, TensorData>, names: string[]): Promise<Record<string, TensorData>> {
-    if (this.#isCpuOnly()) return engine.use(session => session.run(feeds, names))
-    const checked = engine.use(session => session.checkFeeds(feeds))
-    const dims = Object.fromEntries(Object.entries(checked).map(([name, tensor]) => [name, tensor.dims]))
-    const { wonnx } = await this.#route(engine, dims)
-    if (wonnx !== undefined) return wonnx.wait(session => session.run(checked))
-    return engine.use(session => session.run(checked, names))
+  endProfiling(): Trace {
+    const profile = this.#profile ?? new Profile()
+    this.#profile = undefined
+    return profile.trace()
   }
 
-  #isCpuOnly(): boolean {
-    return this.#backends?.includes("wonnx") === false || this.#wonnxFailure !== undefined
+  #checkLive(): void {
+    if (this.#isReleased) throw new SentinelError("RELEASED", "the session was released")
+    if (this.#runner?.fault !== undefined) throw this.#runner.fault
   }
 
-  async #compileStaticShapes(): Promise<void> {
-    const engine = this.#live()
-    const dims = Object.fromEntries(engine.use(session => session.inputs).map(({ name, shape }) => [name, shape]))
-    // An input of unknown rank has an empty shape too; then the engine has not placed anything yet.
-    const isPlaced = engine.use(session => session.placement()).length > 0
-    if (isPlaced && isStatic(dims) && !this.#isCpuOnly()) await this.#route(engine, dims)
+  #live(): Runner | undefined {
+    this.#checkLive()
+    return this.#runner
   }
 
-  async #route(engine: Handle<EngineSession>, inputDims: Record<string, number[]>): Promise<Route> {
-    const key = JSON.stringify(Object.entries(inputDims).sort(([a], [b]) => (a < b ? -1 : 1)))
-    let route = this.#routes.get(key)
-    // What was compiled in a module that another session spoilt is compiled again in a new one.
-    if (route?.wonnx?.fault !== undefined) {
-      this.#routes.clear()
-      route = undefined
-    }
-    if (route === undefined) {
-      route = await this.#compile(engine, inputDims)
-      this.#routes.add(key, route)
-    }
-    this.#latestPlacement = route.placement
-    return route
-  }
-
-  async #compile(engine: Handle<EngineSession>, inputDims: Record<string, number[]>): Promise<Route> {
-    const { backend, model } = engine.use(session => session.plan(inputDims))
-    const placement = engine.use(session => session.placement())
-    if (backend !== "wonnx" || model === undefined) return { wonnx: undefined, placement }
+  async #run(feeds: Feeds, fetches: Fetches): Promise<Record<string, Tensor>> {
+    const runner = (this.#runner ??= await Runner.open(this.#recipe))
     try {
-      await platform.exposeGpu()
-      const wonnx = await loadWonnx()
-      const session = await timed("compile", () => wonnx.wait(module => module.WonnxSession.create(model)))
-      return { wonnx: new Handle(wonnx, session), placement }
+      return await this.#runOn(runner, feeds, fetches)
     } catch (thrown) {
-      const error = toSentinelError(thrown, "wonnx")
-      // The caller who names only wonnx wants to know; the others are served by the cpu, and placement() says why.
-      if (this.#backends !== undefined && !this.#backends.includes("cpu")) throw error
-      const reason = `wonnx failed on ${this.#facts?.description ?? "WebGPU"}: ${error.code}: ${error.message}`
-      this.#wonnxFailure = reason
-      return { wonnx: undefined, placement: placement.map(node => ({ ...node, backend: "cpu", reason })) }
+      const recipe = Runner.fallback(this.#recipe, toSentinelError(thrown, "run"), runner)
+      if (recipe === undefined) throw thrown
+      this.#dropRunner()
+      this.#recipe = recipe
+      this.#runner = await Runner.open(recipe)
+      return this.#runOn(this.#runner, feeds, fetches)
     }
+  }
+
+  async #runOn(runner: Runner, feeds: Feeds, fetches: Fetches): Promise<Record<string, Tensor>> {
+    const names = Object.keys(fetches)
+    const isOnGpu = (name: string) => {
+      const target = fetches[name] as Tensor | null
+      return target === null ? this.#outputsOnGpu.includes(name) : target.location === "gpu-buffer"
+    }
+    const startedMs = performance.now()
+    const outputs = await runner.run(feeds as Record<string, Tensor>, names, names.filter(isOnGpu), this.#profile !== undefined)
+    this.#profile?.launches(startedMs, runner.timings())
+    const results: Record<string, Tensor> = {}
+    for (const name of names) {
+      const output = outputs[name]
+      if (output === undefined) throw new SentinelError("INTERNAL", `output "${name}": the backend did not compute it`)
+      results[name] = toOutput(name, output, fetches[name] as Tensor | null, runner.gpu, runner.instance)
+    }
+    return results
+  }
+
+  #dropRunner(): void {
+    const runner = this.#runner
+    this.#runner = undefined
+    runner?.free()
   }
 
   /** What a failed run leaves behind it, and the error to throw. */
   #failed(thrown: unknown): SentinelError {
     const error = toSentinelError(thrown, "run")
-    // What was compiled for a lost device is lost with it; the next run compiles again.
-    if (error.code === "DEVICE_LOST") this.#routes.clear()
+    if (error.code === "DEVICE_LOST") {
+      // What was made for a lost device is lost with it; the next run makes it again.
+      if (this.#runner?.gpu === undefined) this.#runner?.forgetRoutes()
+      else this.#dropRunner()
+    }
     return error
+  }
+}
+
+async function openOrFallBack(recipe: Recipe): Promise<Runner> {
+  try {
+    return await Runner.open(recipe)
+  } catch (thrown) {
+    const fallback = Runner.fallback(recipe, toSentinelError(thrown), undefined)
+    if (fallback === undefined) throw thrown
+    return Runner.open(fallback)
   }
 }
 
@@ -195,20 +182,26 @@ function isStrict({ strict, extra }: InferenceSession.SessionOptions): boolean {
   return session?.["disable_cpu_ep_fallback"] === "1"
 }
 
+/** The outputs that the options want on the GPU. Where a session comes to run on the CPU, so do they. */
+function outputsOnGpu(
+  { preferredOutputLocation = "cpu" }: InferenceSession.SessionOptions,
+  outputNames: readonly string[],
+  backends: readonly BackendName[] | undefined,
+): string[] {
+  const wanted = typeof preferredOutputLocation === "string"
+    ? outputNames.map(name => [name, preferredOutputLocation] as const)
+    : Object.entries(preferredOutputLocation)
+  const invalid = (why: string) => new SentinelError("INVALID_INPUT", `preferredOutputLocation: ${why}`)
+  for (const [name, location] of wanted) {
+    if (!outputNames.includes(name)) throw invalid(`the model has no output "${name}"; it has ${outputNames.map(each => `"${each}"`).join(", ")}`)
+    if (!["cpu", "cpu-pinned", "gpu-buffer"].includes(location)) throw invalid(`"${name}": expected 'cpu' or 'gpu-buffer', got '${location}'`)
+  }
+  const names = wanted.flatMap(([name, location]) => (location === "gpu-buffer" ? [name] : []))
+  const mayBeOnGpu = backends === undefined || backends.includes("webgpu")
+  if (names.length > 0 && !mayBeOnGpu) throw invalid("'gpu-buffer' needs the execution provider 'webgpu'")
+  return names
+}
+
 function metadata({ name, type, shape }: ValueInfo): InferenceSession.ValueMetadata {
   return { name, isTensor: true, type: type as Tensor.Type, shape }
-}
-
-function isStatic(dims: Record<string, (number | string)[]>): dims is Record<string, number[]> {
-  return Object.values(dims).every(shape => shape.every(dim => typeof dim === "number"))
-}
-
-function collect(outputs: Record<string, TensorData>, fetches: Fetches): Record<string, Tensor> {
-  const results: Record<string, Tensor> = {}
-  for (const [name, target] of Object.entries(fetches)) {
-    const output = outputs[name]
-    if (output === undefined) throw new SentinelError("INTERNAL", `output "${name}": the backend did not compute it`)
-    results[name] = target === null ? fromTensorData(name, output) : fillPreallocated(name, target, output)
-  }
-  return results
 }

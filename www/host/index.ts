@@ -2,7 +2,8 @@
  * ONNX inference on WebGPU and on the CPU, in browsers, Node.js and Deno.
  *
  * `InferenceSession` and `Tensor` are onnxruntime-common's, so code written for onnxruntime-web runs with its
- * import changed. On top of them: `session.placement()`, `devices()`, `tools` and errors with stable codes.
+ * import changed. On top of them: `session.placement()`, `session.memory()`, `devices()`, `tools` and errors with stable
+ * codes.
  */
 export { env, Tensor } from "onnxruntime-common"
 export type { OnnxValue, TypedTensor } from "onnxruntime-common"
@@ -12,9 +13,11 @@ export { ERROR_CODES, SentinelError, type ErrorCode } from "./errors.js"
 export { InferenceSession } from "./session.js"
 export { init, type InitOptions, type WebGpuModule } from "./settings.js"
 export { tools, type ModelInput } from "./tools.js"
+export type { Trace, TraceEvent } from "./trace.js"
 export { version } from "./version.js"
 export type {
   DecodedImage,
+  GpuBytes,
   ImageSpec,
   Inspection,
   Placement,

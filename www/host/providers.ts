@@ -1,23 +1,17 @@
 import type { InferenceSession } from "onnxruntime-common"
 import { SentinelError } from "./errors.js"
 
-export type BackendName = "wonnx" | "cpu"
+export type BackendName = "webgpu" | "wonnx" | "cpu"
 
 /** Names of execution providers and the backend that each stands for. */
 export const PROVIDERS: ReadonlyMap<string, BackendName> = new Map([
+  ["webgpu", "webgpu"],
   ["wonnx", "wonnx"],
   ["cpu", "cpu"],
   ["wasm", "cpu"], // onnxruntime-web's name for it
 ])
 
-const KNOWN = "'wonnx' (WebGPU) and 'cpu' ('wasm' is another name of it)"
-
-/** Why a provider's name is not one of ours; undefined when it is. */
-export function refusal(name: string): string | undefined {
-  if (PROVIDERS.has(name)) return undefined
-  if (name === "webgpu") return `the provider 'webgpu' is not in this version; there are ${KNOWN}`
-  return `there is no provider '${name}'; there are ${KNOWN}`
-}
+const KNOWN = "'webgpu', 'wonnx' (another engine on WebGPU) and 'cpu' ('wasm' is another name of it)"
 
 /**
  * The backends that the options name, in order; undefined means that the engine chooses.
@@ -29,5 +23,11 @@ export function namedBackends(options: InferenceSession.SessionOptions): Backend
   if (names.length === 0) return undefined
   const backends = names.flatMap(name => PROVIDERS.get(name) ?? [])
   if (backends.length > 0) return [...new Set(backends)]
-  throw new SentinelError("INVALID_INPUT", `executionProviders: ${names.map(name => refusal(name)).join("; ")}`)
+  const unknown = names.map(name => `there is no provider '${name}'`).join("; ")
+  throw new SentinelError("INVALID_INPUT", `executionProviders: ${unknown}; there are ${KNOWN}`)
+}
+
+/** True where these backends use WebGPU; `auto` looks for it. */
+export function useWebGpu(backends: readonly BackendName[] | undefined): boolean {
+  return backends === undefined || backends.some(backend => backend !== "cpu")
 }

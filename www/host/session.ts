@@ -3,13 +3,20 @@ import type { Backend, InferenceSessionHandler } from "onnxruntime-common"
 import type { ProgressListener } from "./download.js"
 import { inFile, SentinelError, toSentinelError } from "./errors.js"
 import { SessionHandler } from "./handler.js"
-import { namedBackends, PROVIDERS, refusal } from "./providers.js"
-import type { Placement } from "./wasm.js"
+import { namedBackends, PROVIDERS } from "./providers.js"
+import type { Trace } from "./trace.js"
+import type { GpuBytes, Placement } from "./wasm.js"
 
 declare module "onnxruntime-common" {
   interface InferenceSession {
     /** Where each node of the model runs, and why there. */
     placement(): Placement[]
+    /** Bytes that the model takes on the GPU: none where it runs on the CPU. */
+    memory(): GpuBytes
+    /** What is done on the GPU and on the CPU, in which order, as text; empty where nothing is on the GPU. */
+    planText(): string
+    /** What was done since `startProfiling()`, or since the session option `enableProfiling`: for chrome://tracing. */
+    endProfiling(): Trace
   }
   namespace InferenceSession {
     interface SessionOptions {
@@ -64,6 +71,18 @@ class SentinelSession extends (CommonSession as unknown as SessionBase) {
   override placement(): Placement[] {
     return this.handler.placement()
   }
+
+  override memory(): GpuBytes {
+    return this.handler.memory()
+  }
+
+  override planText(): string {
+    return this.handler.planText()
+  }
+
+  override endProfiling(): Trace {
+    return this.handler.endProfiling()
+  }
 }
 
 // onnxruntime's own complaints about wrong argument types stay as they are.
@@ -87,18 +106,7 @@ const backend: Backend = {
   },
 }
 
-// Named, it is left out of a list with a warning that says why.
-const absentBackend: Backend = {
-  async init(name) {
-    throw new SentinelError("INVALID_INPUT", refusal(name) ?? name)
-  },
-  createInferenceSessionHandler: async () => {
-    throw new SentinelError("INTERNAL", "a session for a provider that is not there")
-  },
-}
-
 for (const name of PROVIDERS.keys()) registerBackend(name, backend, 10)
-registerBackend("webgpu", absentBackend, -1)
 
 export const InferenceSession = SentinelSession as unknown as typeof CommonSession
 export type InferenceSession = CommonSession

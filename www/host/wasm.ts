@@ -10,6 +10,23 @@ export interface TensorData {
   data: Uint8Array | string[]
 }
 
+/** A tensor on its way into the engine, in a buffer of the session's device. */
+export interface GpuBufferData {
+  type: string
+  dims: number[]
+  gpuBuffer: unknown
+}
+
+/** A tensor on its way out of the engine, in a buffer of its own. */
+export interface GpuTensorData {
+  type: string
+  dims: number[]
+  gpuTensor: GpuTensor
+}
+
+export type Feed = TensorData | GpuBufferData
+export type Output = TensorData | GpuTensorData
+
 /** What a model declares about an input or output; a string is the name of a free dimension. */
 export interface ValueInfo {
   name: string
@@ -23,6 +40,10 @@ export interface AdapterFacts {
   /** It computes on the CPU (SwiftShader, llvmpipe, WARP): correct, and slower than the `cpu` backend. */
   software: boolean
   description: string
+  /** Those of WebGPU's optional features that the engine uses. */
+  features?: string[]
+  /** Those of WebGPU's limits that decide what fits. */
+  limits?: Record<string, number>
 }
 
 /** Where one node of the model runs, and why there. */
@@ -30,7 +51,28 @@ export interface Placement {
   node: string
   op: string
   backend: string
+  /** The shaders that compute it on `webgpu`; empty elsewhere. */
+  kernel: string
   reason: string
+  /** Of its outputs, where their sizes are known. */
+  bytes: number
+}
+
+/** Bytes that a session takes on the GPU. */
+export interface GpuBytes {
+  weights: number
+  /** Intermediate values, at their peak. */
+  activations: number
+  /** Buffers that the host reads from. */
+  staging: number
+}
+
+/** How long one launch took on the GPU. */
+export interface NodeTime {
+  node: string
+  op: string
+  kernel: string
+  ms: number
 }
 
 /** What the engine decides for one set of concrete input shapes. */
@@ -51,14 +93,40 @@ export interface EngineOptions {
 
 export type Stage = "model" | "graph" | "passes"
 
+/** A tensor in a GPU buffer, which goes with it. */
+export interface GpuTensor {
+  readonly buffer: object
+  read(): Promise<Uint8Array>
+  /** To a `GPUBuffer` of the same device. */
+  copyTo(buffer: unknown): void
+  free(): void
+}
+
+/** A device with what its sessions share. */
+export interface EngineGpu {
+  /** What sessions and tensors hold on it at present. */
+  memory(): { buffers: number; bytes: number }
+  free(): void
+}
+
 export interface EngineSession {
   readonly inputs: ValueInfo[]
   readonly outputs: ValueInfo[]
+  /** The backend that is asked first. */
+  readonly preferred: BackendName
   plan(inputDims: Record<string, number[]>): EnginePlan
   placement(): Placement[]
   /** The feeds in the shapes that the model declares; throws what `run` would throw for them. */
   checkFeeds(feeds: Record<string, TensorData>): Record<string, TensorData>
   run(feeds: Record<string, TensorData>, fetches: string[]): Record<string, TensorData>
+  /** Makes the model ready for a device, and compiles it if its shapes are known. */
+  openGpu(gpu: EngineGpu): Promise<void>
+  /** Throws where an output of these names cannot be in a GPU buffer. */
+  checkOnGpu(names: string[]): void
+  runGpu(feeds: Record<string, Feed>, fetches: string[], onGpu: string[], isTimed: boolean): Promise<Record<string, Output>>
+  memory(): GpuBytes
+  planText(): string
+  timings(): NodeTime[]
   free(): void
 }
 
@@ -84,6 +152,9 @@ export interface EngineModule {
   modelText(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions, stage: Stage): string
   EngineSession: {
     create(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions): EngineSession
+  }
+  EngineGpu: {
+    open(device: unknown, facts: AdapterFacts, onShader: (name: string, code: string) => void): EngineGpu
   }
 }
 

@@ -134,9 +134,19 @@ impl<D: Device> Executor<D> {
     /// # Errors
     /// `OUT_OF_MEMORY`, `DEVICE_LOST`, `INTERNAL` for a shader that the device refuses;
     /// `INVALID_INPUT` for a constant beyond 32 bits; what loading the pieces finds.
-    pub async fn load(&self, mut plan: Plan, load_piece: LoadPiece<'_>) -> Result<Loaded<D>> {
+    pub async fn load(&self, plan: Plan, load_piece: LoadPiece<'_>) -> Result<Loaded<D>> {
         let device = &self.gpu.device;
         device.open_scopes();
+        let loaded = self.load_in_scopes(plan, load_piece).await;
+        match device.close_scopes().await {
+            // What failed here says more than that the device did not like it.
+            Err(error) if loaded.is_ok() || error.kind != ErrorKind::Internal => Err(error),
+            _ => loaded,
+        }
+    }
+
+    async fn load_in_scopes(&self, mut plan: Plan, load_piece: LoadPiece<'_>) -> Result<Loaded<D>> {
+        let device = &self.gpu.device;
         let kept = self.constants.kept(&self.gpu, &mut plan)?;
         let setup = std::mem::take(&mut plan.setup);
         let launches: Vec<&Placed> = setup.iter().chain(launches(&plan)).collect();
@@ -176,7 +186,6 @@ impl<D: Device> Executor<D> {
         for piece in &mut loaded.plan.pieces {
             piece.graph = std::mem::take(&mut piece.graph).without_constants();
         }
-        device.close_scopes().await?;
         Ok(loaded)
     }
 
@@ -233,7 +242,11 @@ impl<D: Device> Executor<D> {
         let storage = Storage::of(dtype, device.capabilities());
         let unknown = || Error::dtype("", format!("no kernel computes with {dtype}"));
         let storage = storage.ok_or_else(unknown)?;
-        let size_bytes = storage.size_bytes(sizes.iter().product());
+        // A caller's buffer may end with its elements.
+        let size_bytes = storage.used_bytes(sizes.iter().product());
+        if size_bytes == 0 {
+            return from_gpu(&[], storage, dtype, sizes);
+        }
         let staging = self.gpu.buffer(size_bytes, Usage::Staging)?;
         let copy = Command::Copy {
             from: buffer,
@@ -323,7 +336,8 @@ impl<'a, D: Device> Run<'a, D> {
                 from,
                 to,
                 to_offset: 0,
-                size_bytes: value.size_bytes(),
+                // A caller's buffer may end with its elements.
+                size_bytes: value.storage.used_bytes(value.sizes.iter().product()),
             });
             return Ok(());
         }

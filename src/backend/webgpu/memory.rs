@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::device::{Device, Shader, Usage};
 use crate::error::{Error, ErrorKind, Result};
+use crate::trace::{Switch, tell};
 
 /// Pipelines that are kept for the next session. A model needs a few dozen.
 const MAX_PIPELINES: usize = 1024;
@@ -69,6 +70,11 @@ impl<D: Device> Gpu<D> {
             .collect();
         let unknown: Vec<Shader> = unknown.into_iter().cloned().collect();
         drop(known);
+        for shader in &unknown {
+            tell(Switch::Wgsl, || {
+                format!("// {}\n{}", shader.name, shader.code)
+            });
+        }
         let compiling = self.device.create_pipelines(unknown.clone());
         let shaders = shaders.to_vec();
         async move {

@@ -62,10 +62,7 @@ impl NativeDevice {
     /// `MODEL_UNSUPPORTED` when there is no such adapter.
     pub async fn open(choice: &AdapterChoice) -> Result<NativeDevice> {
         let none = |why: String| Error::unsupported(AT, format!("no WebGPU adapter: {why}"));
-        let instance = gpu::Instance::new(gpu::InstanceDescriptor {
-            backends: gpu::Backends::from_env().unwrap_or_default(),
-            ..gpu::InstanceDescriptor::new_without_display_handle()
-        });
+        let instance = instance();
         let adapter = match &choice.name {
             Some(name) => {
                 let adapters = instance.enumerate_adapters(gpu::Backends::all()).await;
@@ -89,14 +86,11 @@ impl NativeDevice {
                 .await
                 .map_err(|error| none(error.to_string()))?,
         };
-        let wanted =
-            gpu::Features::SHADER_F16 | gpu::Features::SUBGROUP | gpu::Features::TIMESTAMP_QUERY;
-        let features = adapter.features() & wanted;
-        let limits = adapter.limits();
+        let features = adapter.features() & wanted_features();
         let (device, queue) = adapter
             .request_device(&gpu::DeviceDescriptor {
                 required_features: features,
-                required_limits: limits.clone(),
+                required_limits: adapter.limits(),
                 ..Default::default()
             })
             .await
@@ -105,18 +99,7 @@ impl NativeDevice {
         let failures = Arc::new(Failures::default());
         listen(&device, &failures);
         Ok(NativeDevice {
-            caps: Capabilities {
-                software: info.device_type == gpu::DeviceType::Cpu,
-                shader_f16: features.contains(gpu::Features::SHADER_F16),
-                subgroups: features.contains(gpu::Features::SUBGROUP),
-                timestamps: features.contains(gpu::Features::TIMESTAMP_QUERY),
-                max_binding_bytes: limits.max_storage_buffer_binding_size,
-                max_buffer_bytes: limits.max_buffer_size,
-                max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
-                max_workgroups: limits.max_compute_workgroups_per_dimension,
-                max_workgroup_size: limits.max_compute_invocations_per_workgroup,
-                max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            },
+            caps: capabilities(&adapter, features),
             device,
             queue,
             info,
@@ -124,6 +107,16 @@ impl NativeDevice {
             layouts: RefCell::default(),
             timings: RefCell::default(),
         })
+    }
+
+    /// Every adapter of this machine: its name and driver, and what its device could do.
+    pub async fn adapters() -> Vec<(String, Capabilities)> {
+        let adapters = instance().enumerate_adapters(gpu::Backends::all()).await;
+        let described = adapters.iter().map(|adapter| {
+            let capabilities = capabilities(adapter, adapter.features() & wanted_features());
+            (description(&adapter.get_info()), capabilities)
+        });
+        described.collect()
     }
 
     /// Takes the kernels for a GPU also where the CPU plays one, as tests want them.
@@ -243,6 +236,40 @@ impl NativeDevice {
     }
 }
 
+fn instance() -> gpu::Instance {
+    gpu::Instance::new(gpu::InstanceDescriptor {
+        backends: gpu::Backends::from_env().unwrap_or_default(),
+        ..gpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+fn wanted_features() -> gpu::Features {
+    gpu::Features::SHADER_F16 | gpu::Features::SUBGROUP | gpu::Features::TIMESTAMP_QUERY
+}
+
+fn capabilities(adapter: &gpu::Adapter, features: gpu::Features) -> Capabilities {
+    let limits = adapter.limits();
+    Capabilities {
+        software: adapter.get_info().device_type == gpu::DeviceType::Cpu,
+        shader_f16: features.contains(gpu::Features::SHADER_F16),
+        subgroups: features.contains(gpu::Features::SUBGROUP),
+        timestamps: features.contains(gpu::Features::TIMESTAMP_QUERY),
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_buffer_bytes: limits.max_buffer_size,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        max_workgroup_size: limits.max_compute_invocations_per_workgroup,
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+    }
+}
+
+fn description(info: &gpu::AdapterInfo) -> String {
+    let parts = [&info.name, &info.driver, &info.driver_info];
+    let parts = parts.iter().map(|part| part.as_str());
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    parts.join(", ")
+}
+
 fn listen(device: &gpu::Device, failures: &Arc<Failures>) {
     let weak = Arc::downgrade(failures);
     device.set_device_lost_callback(move |_, message| {
@@ -270,11 +297,7 @@ impl Device for NativeDevice {
     }
 
     fn description(&self) -> String {
-        let info = &self.info;
-        let parts = [&info.name, &info.driver, &info.driver_info];
-        let parts = parts.iter().map(|part| part.as_str());
-        let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-        parts.join(", ")
+        description(&self.info)
     }
 
     fn create_buffer(&self, size_bytes: u64, usage: Usage) -> gpu::Buffer {

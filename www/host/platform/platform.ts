@@ -3,19 +3,40 @@ import type { ModuleName } from "../wasm.js"
 
 /** The part of WebGPU's `GPU` that is asked here. */
 export interface Gpu {
-  requestAdapter(): Promise<GpuAdapter | null>
+  requestAdapter(options?: AdapterOptions): Promise<GpuAdapter | null>
+}
+
+/** Which adapter to take, where there are several. */
+export interface AdapterOptions {
+  powerPreference?: "low-power" | "high-performance"
+  forceFallbackAdapter?: boolean
+}
+
+/** The part of WebGPU's `GPUAdapterInfo` that is asked here. */
+export interface AdapterInfo {
+  readonly vendor: string
+  readonly architecture: string
+  readonly device: string
+  readonly description: string
+  readonly isFallbackAdapter?: boolean
 }
 
 /** The part of WebGPU's `GPUAdapter` that is asked here. */
 export interface GpuAdapter {
   readonly isFallbackAdapter?: boolean
-  readonly info?: {
-    readonly vendor: string
-    readonly architecture: string
-    readonly device: string
-    readonly description: string
-    readonly isFallbackAdapter?: boolean
-  }
+  readonly info?: AdapterInfo
+  readonly features: ReadonlySet<string>
+  readonly limits: object
+  requestDevice(descriptor: { requiredFeatures: string[]; requiredLimits: Record<string, number> }): Promise<GpuDevice>
+}
+
+/** The part of WebGPU's `GPUDevice` that is asked here; the engine asks for more. */
+export interface GpuDevice {
+  readonly adapterInfo?: AdapterInfo
+  readonly features: ReadonlySet<string>
+  readonly limits: object
+  readonly lost: Promise<unknown>
+  destroy(): void
 }
 
 /** What differs between a page and Node. */
