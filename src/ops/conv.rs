@@ -1,6 +1,7 @@
 //! Convolutions: `y[n, m, o] = sum_{c, k} x[n, c, o * stride + k * dilation - pad] * w[m, c, k] + b[m]`,
 //! and the same over quantised elements.
 
+use super::conv_integer;
 use super::conv_kernels::{self, Geometry};
 use super::window::Window;
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
@@ -82,6 +83,12 @@ pub const DEFS: &[OpDef] = &[
             "input x: u8[1, 1, 3, 3]\n input k: i8[1, 1, 2, 2]\n input z: u8[]
              y = ConvInteger(x, k, z) {pads = [1, 1, 1, 1]}
              output y: i32[1, 1, 4, 4]",
+            "input x: u8[2, 3, 5, 6]\n input k: i8[4, 3, 3, 2]\n input z: u8[]\n input w: i8[4]
+             y = ConvInteger(x, k, z, w) {strides = [2, 1], pads = [1, 0, 0, 0]}
+             output y: i32[2, 4, 2, 5]",
+            "input x: u8[1, 4, 5, 5]\n input k: u8[4, 1, 3, 3]
+             y = ConvInteger(x, k) {group = 4}
+             output y: i32[1, 4, 3, 3]",
         ],
     ),
     rules::onnx(
@@ -91,7 +98,12 @@ pub const DEFS: &[OpDef] = &[
              input k: i8[4, 3, 1, 1]\n input ks: f32[4]\n input kz: i8[4]
              input ys: f32[]\n input yz: u8[]\n input b: i32[4]
              y = QLinearConv(x, xs, xz, k, ks, kz, ys, yz, b) {strides = [2, 2]}
-             output y: u8[n, 4, 4, 4]"],
+             output y: u8[n, 4, 4, 4]",
+          "input x: u8[2, 3, 5, 6]\n const xs: f32[] = [0.02]\n input xz: u8[]
+             input k: i8[4, 3, 3, 3]\n const ks: f32[4] = [0.05, 0.1, 0.02, 0.03]\n input kz: i8[4]
+             const ys: f32[] = [0.125]\n const yz: i8[] = [3]\n input b: i32[4]
+             y = QLinearConv(x, xs, xz, k, ks, kz, ys, yz, b) {pads = [1, 1, 1, 1]}
+             output y: i8[2, 4, 5, 6]"],
     ),
     rules::onnx(
         "DeformConv",
@@ -205,7 +217,9 @@ impl Op for Conv {
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         match self.roles {
             Roles::Float => conv_kernels::dispatch(call, self.geometry(call, 1)?, &self.activation),
-            _ => Err("only float and integer convolutions have kernels".into()),
+            Roles::Integer => conv_integer::integer(call, &self.geometry(call, 1)?),
+            Roles::QLinear => conv_integer::quantised(call, &self.geometry(call, 3)?),
+            Roles::Deform { .. } => Err("deformable convolutions have no kernel".into()),
         }
     }
 }

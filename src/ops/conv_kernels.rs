@@ -41,11 +41,11 @@ impl Geometry {
         self.channels * taps.product::<usize>()
     }
 
-    fn n_places(&self) -> usize {
+    pub fn n_places(&self) -> usize {
         self.slides.iter().map(|slide| slide.y).product()
     }
 
-    fn declare(&self, kernel: Kernel) -> Kernel {
+    pub fn declare(&self, kernel: Kernel) -> Kernel {
         let kernel = kernel
             .param("groups", self.groups)
             .param("channels", self.channels)
@@ -218,7 +218,9 @@ impl Conv<'_> {
     fn direct(&self) -> Launch {
         let kernel = Map::kernel("conv_direct", include_str!("conv_direct.wgsl"));
         let kernel = self.geometry.declare(kernel);
-        let kernel = kernel.read("x", self.x).read("w", self.w);
+        let kernel = kernel.read("x", self.x).read("w", self.w).snippet(
+            "fn product(at: u32, weight: u32, m: u32) -> f32 { return load_x(at) * load_w(weight); }",
+        );
         let n_elems = self.geometry.batch
             * self.geometry.groups
             * self.geometry.features
