@@ -44,6 +44,9 @@ pub const DEFS: &[OpDef] = &[
              y = Conv(x, k, b)\n output y: f32[2, 6, 5, 5]",
             "input x: f32[1, 36, 10, 7]\n input k: f32[70, 36, 1, 1]\n input b: f32[70]
              y = Conv(x, k, b)\n output y: f32[1, 70, 10, 7]",
+            // Few places and many channels.
+            "input x: f32[2, 130, 1, 1]\n input k: f32[14, 65, 1, 1]\n input b: f32[14]
+             y = Conv(x, k, b) {group = 2}\n output y: f32[2, 14, 1, 1]",
             "input x: f16[2, 20, 8, 8]\n input k: f16[24, 20, 1, 1]
              y = Conv(x, k) {strides = [2, 2]}\n output y: f16[2, 24, 4, 4]",
             // More features, places and terms than one tile has.
