@@ -41,11 +41,11 @@ impl Geometry {
         self.channels * taps.product::<usize>()
     }
 
-    fn n_places(&self) -> usize {
+    pub fn n_places(&self) -> usize {
         self.slides.iter().map(|slide| slide.y).product()
     }
 
-    fn declare(&self, kernel: Kernel) -> Kernel {
+    pub fn declare(&self, kernel: Kernel) -> Kernel {
         let kernel = kernel
             .param("groups", self.groups)
             .param("channels", self.channels)
@@ -89,6 +89,8 @@ enum Form {
     Direct,
     /// Blocks of one feature over one channel.
     Depthwise(Depthwise),
+    /// Workgroups that share the channels of single elements.
+    Few,
     /// Eight features at eight places in registers.
     Block,
     /// Tiles in workgroup memory, of this many invocations along features and places.
@@ -105,6 +107,10 @@ const SMALL_TILE: Form = Form::Tile {
     height: 8,
     width: 4,
 };
+
+/// Where a tile of places would be nearly empty, and channels are enough for a workgroup.
+const MAX_FEW_PLACES: usize = 4;
+const MIN_CHANNELS: usize = 64;
 
 /// Fewer workgroups than this leave a GPU idle.
 const FEW_WORKGROUPS: usize = 64;
@@ -128,6 +134,10 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
         } else {
             Form::Block
         };
+    }
+    let is_pointwise = geometry.slides.iter().all(Slide::is_identity);
+    if is_pointwise && geometry.n_places() <= MAX_FEW_PLACES && geometry.channels >= MIN_CHANNELS {
+        return Form::Few;
     }
     let n_groups = geometry.batch * geometry.groups;
     if geometry.features < 8 || n_groups > caps.max_workgroups as usize {
@@ -193,6 +203,7 @@ fn run(
     let launch = match conv.form {
         Form::Direct => conv.direct(),
         Form::Depthwise(depthwise) => conv.depthwise(depthwise),
+        Form::Few => conv.few(),
         Form::Block => conv.block(),
         Form::Tile { height, width } => conv.tile(height, width),
         Form::Transposed => conv.transposed(),
@@ -218,7 +229,9 @@ impl Conv<'_> {
     fn direct(&self) -> Launch {
         let kernel = Map::kernel("conv_direct", include_str!("conv_direct.wgsl"));
         let kernel = self.geometry.declare(kernel);
-        let kernel = kernel.read("x", self.x).read("w", self.w);
+        let kernel = kernel.read("x", self.x).read("w", self.w).snippet(
+            "fn product(at: u32, weight: u32, m: u32) -> f32 { return load_x(at) * load_w(weight); }",
+        );
         let n_elems = self.geometry.batch
             * self.geometry.groups
             * self.geometry.features
@@ -238,6 +251,24 @@ impl Conv<'_> {
         self.epilogue
             .declare(kernel)
             .launch(grid(n_invocations.div_ceil(64), self.caps))
+    }
+
+    fn few(&self) -> Launch {
+        let geometry = &self.geometry;
+        let n_groups = geometry.batch * geometry.groups;
+        let fours = geometry.features.div_ceil(4);
+        let kernel = Kernel::new("conv_few", include_str!("conv_few.wgsl"))
+            .param("n_groups", n_groups)
+            .param("fours", fours);
+        let kernel = geometry.declare(kernel);
+        let kernel = kernel
+            .read("x", self.x)
+            .read("w", self.w)
+            .write("y", self.y);
+        let n_workgroups = n_groups * fours * geometry.n_places();
+        self.epilogue
+            .declare(kernel)
+            .launch(grid(n_workgroups, self.caps))
     }
 
     fn block(&mut self) -> Launch {
@@ -406,6 +437,8 @@ mod tests {
             ((32, 64, 1, 112, 1, 1), Form::Block, LARGE_TILE),
             ((512, 512, 1, 7, 3, 1), Form::Block, SMALL_TILE),
             ((4, 4, 32, 28, 3, 1), Form::Block, Form::Direct),
+            ((960, 160, 1, 1, 1, 1), Form::Block, Form::Few),
+            ((16, 160, 1, 1, 1, 1), Form::Block, SMALL_TILE),
             ((64, 1, 1, 320, 1, 1), Form::Direct, Form::Direct),
             (
                 (1, 1, 96, 56, 3, 1),
