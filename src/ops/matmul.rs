@@ -1,10 +1,10 @@
 //! Matrix products: `y[.., i, j] = sum_k a[.., i, k] * b[.., k, j]`, with leading axes broadcast,
 //! also over quantised elements.
 
-use super::product::{Layout, Product, Zero};
+use super::product::{Added, Blocks, Layout, Matrix, Product, Zero};
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
-use crate::kernel::{Call, Dispatch, Refusal};
+use crate::kernel::{Call, Dispatch, Refusal, Storage};
 use crate::tensor::{DType, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -80,6 +80,12 @@ pub const DEFS: &[OpDef] = &[
             "opset com.microsoft 1\n input a: f32[b, s, 40]\n input q: u8[24, 3, 8]\n input c: f32[72]
            y = com.microsoft::MatMulNBits(a, q, c) {K = 40, N = 24, bits = 4, block_size = 16}
            output y: f32[b, s, 24]",
+            "opset com.microsoft 1\n input a: f32[9, 32]\n input q: u8[10, 1, 16]\n input c: f32[10]\n input z: u8[10]
+           y = com.microsoft::MatMulNBits(a, q, c, z) {K = 32, N = 10, bits = 4, block_size = 32}
+           output y: f32[9, 10]",
+            "opset com.microsoft 1\n input a: f32[1, 100]\n input q: u8[33, 4, 16]\n input c: f32[132]\n input z: u8[66]
+           y = com.microsoft::MatMulNBits(a, q, c, z) {K = 100, N = 33, bits = 4, block_size = 32}
+           output y: f32[1, 33]",
             "opset com.microsoft 1\n input a: f16\n input q: u8[8, 1, 32]\n input c: f16[8]
            y = com.microsoft::MatMulNBits(a, q, c) {K = 32, N = 8, bits = 8, block_size = 32}
            output y: f16",
@@ -330,5 +336,45 @@ impl Op for MatMulNBits {
             shape.0[last] = self.n.into();
         }
         Ok(vec![rules::fact(dtype, shape)])
+    }
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if call.has_input(4) {
+            return Err("groups in another order have no kernel".into());
+        }
+        if !matches!(self.bits, 4 | 8) || self.block_size % 8 != 0 {
+            return Err("only whole bytes and their halves have a kernel".into());
+        }
+        let size = |n: i64| usize::try_from(n).expect("parse has counted");
+        let (k, n) = (size(self.k), size(self.n));
+        let zeros = match call.has_input(3) {
+            true => Some(call.input(3)?),
+            false => None,
+        };
+        if zeros.is_some_and(|port| port.storage != Storage::U8) {
+            return Err("zero points that are no integers have no kernel".into());
+        }
+        let mut a = Layout::dense(&call.sizes(0));
+        a.expand_vector(true);
+        let mut b = Layout::dense(&[n, k]);
+        b.transpose();
+        let (a, b) = ((call.input(0)?, &a), (call.input(1)?, &b));
+        let mut product = Product::new(a, b, call.output(0)?);
+        product.blocks_b = Some(Blocks {
+            scales: call.input(2)?,
+            zeros,
+            bits: size(self.bits),
+            size: size(self.block_size),
+        });
+        if call.has_input(5) {
+            product.added = Some(Added {
+                matrix: Matrix {
+                    port: call.input(5)?,
+                    row_stride: 0,
+                    col_stride: 1,
+                },
+                factor: 1.0,
+            });
+        }
+        Ok(product.dispatch(call))
     }
 }

@@ -6,6 +6,7 @@
 mod activation;
 mod attention;
 mod attention_fused;
+mod attention_kernel;
 mod attrs;
 mod axis;
 mod binary;
