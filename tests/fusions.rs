@@ -279,6 +279,10 @@ fn convolutions_take_activations_residuals_and_pads() {
             "input x: f32[1, 2, 4]\n input w: f32[2, 2, 3]\n const p: i64[6] = [0, 0, 1, 0, 0, 2]\n d = Pad(x, p)\n y = Conv(d, w) {pads = [0, 1]}\n output y",
             "input x: f32[1, 2, 4]\n input w: f32[2, 2, 3]\n y = Conv(x, w) {pads = [1, 3]}\n output y",
         ),
+        (
+            "input x: f32[1, 2, 4]\n input w: f32[2, 2, 1]\n const k: f32[1] = [2.0]\n const d: f32[1] = [0.5]\n c = Conv(x, w)\n r = Relu(c)\n m = Mul(k, r)\n y = Add(m, d)\n output y",
+            "input x: f32[1, 2, 4]\n input w: f32[2, 2, 1]\n y = com.microsoft::FusedConv(x, w) {activation = \"Relu\", gain = 2.0, shift = 0.5}\n output y",
+        ),
         // The sum stretches the convolution.
         (
             "input x: f32[2, 2, 4]\n input r: f32[1, 2, 4]\n input w: f32[2, 2, 1]\n c = Conv(r, w)\n y = Add(x, c)\n output y",

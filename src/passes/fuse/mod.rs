@@ -40,6 +40,7 @@ const FUSIONS: &[Fusion] = &[
     conv::shifted,
     conv::with_residual,
     conv::activated,
+    conv::on_a_line,
     matmul::turned,
     matmul::scaled,
     matmul::of_scaled,
