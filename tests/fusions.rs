@@ -390,6 +390,10 @@ fn products_take_what_stands_around_them() {
             "input q: f32[2, 5, 3, 4]\n input k: f32[2, 3, 5, 4]\n const d: f32[1] = [2.0]\n s = Mul(d, q)\n t = Transpose(k) {perm = [0, 2, 3, 1]}\n y = MatMul(s, t)\n output y",
             "input q: f32[2, 5, 3, 4]\n input k: f32[2, 3, 5, 4]\n t = Transpose(k) {perm = [0, 2, 1, 3]}\n y = sentinel::FusedMatMul(q, t) {trans_b = 1, alpha = 2.0}\n output y",
         ),
+        (
+            "input a: f32[4, 3]\n input b: f32[3, 6]\n input c: f32[6]\n input r: f32[2, 2, 6]\n const s: i64[3] = [2, 2, 6]\n m = MatMul(a, b)\n v = Reshape(m, s)\n t = Add(v, c)\n u = Add(r, t)\n y = Relu(u)\n output y",
+            "input a: f32[4, 3]\n input b: f32[3, 6]\n input c: f32[6]\n input r: f32[2, 2, 6]\n const s: i64[3] = [2, 2, 6]\n const q: i64[2] = [4, 6]\n v = Reshape(r, q)\n m = sentinel::FusedMatMul(a, b, c, v) {activation = \"Relu\"}\n y = Reshape(m, s)\n output y",
+        ),
         // The product is read elsewhere, is stretched, or is of vectors.
         (
             "input a: f32[2, 3]\n input b: f32[3, 4]\n m = MatMul(a, b)\n y = Relu(m)\n output y\n output m",

@@ -129,7 +129,7 @@ const EXPANSIONS: &[(&str, Rule)] = &[
         "com.microsoft::SkipLayerNormalization",
         contrib::skip_layer_normalization,
     ),
-    ("sentinel::FusedMatMul", contrib::sentinel_matmul),
+    ("sentinel::FusedMatMul", contrib::own_matmul),
 ];
 
 /// The rule for an operator, if it has one.

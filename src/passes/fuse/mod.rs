@@ -44,6 +44,7 @@ const FUSIONS: &[Fusion] = &[
     matmul::turned,
     matmul::scaled,
     matmul::of_scaled,
+    matmul::reshaped,
     matmul::added,
     matmul::activated,
 ];
