@@ -5,7 +5,7 @@ use crate::kernel::{Axes, Capabilities, Kernel, Launch, Map, Port};
 /// An operand or an output with its sizes.
 pub(super) type Operand = (Port, Vec<usize>);
 
-/// `y[i] = apply(a[..], b[..], ..)`, four elements at a time where they lie side by side.
+/// `y[i] = apply(a[..], b[..], ..)`, four elements at a time.
 ///
 /// The text of the kernel has `fn apply(a: in0, b: in1, ..) -> out`, right for these aliases of
 /// vectors of four as well as for single values.
@@ -36,57 +36,74 @@ fn launch(
     takes_vectors: bool,
 ) -> Launch {
     let n_elems: usize = y_sizes.iter().product();
-    let shapes: Vec<&[usize]> = operands.iter().map(|(_, sizes)| &**sizes).collect();
     let n_of = |sizes: &[usize]| sizes.iter().product::<usize>();
-    // Where each operand is either as large as the output or a single element there are no
-    // offsets to compute, and the padding of buffers completes the last vector.
-    let is_flat = shapes
-        .iter()
-        .all(|sizes| [1, n_elems].contains(&n_of(sizes)));
-    let axes = Axes::broadcast(&y_sizes, &shapes);
-    // A run that is a multiple of 4 starts every operand at a multiple of 4 too.
+    // What is as large as the output or a single element needs no offsets, and the padding of
+    // buffers completes its last vector.
+    let moves = |sizes: &[usize]| ![1, n_elems].contains(&n_of(sizes));
+    let moving: Vec<&[usize]> = operands.iter().map(|(_, sizes)| &**sizes).collect();
+    let moving: Vec<&[usize]> = moving.into_iter().filter(|sizes| moves(sizes)).collect();
+    let axes = Axes::broadcast(&y_sizes, &moving);
+    // Where the last axis is a multiple of 4, so is the start of each vector in every operand.
     let is_even = axes.sizes.last().is_some_and(|size| size % 4 == 0);
-    let is_vector = takes_vectors && (is_flat || is_even);
 
     let mut arguments = Vec::new();
+    let mut n_moving = 0;
     for (idx, (port, sizes)) in operands.iter().enumerate() {
         let name = format!("a{idx}");
-        let strides_on = axes.strides[idx].last() == Some(&1);
-        let moves = if is_flat {
-            n_of(sizes) == n_elems
+        let load = |at: &str| format!("load_{name}({at})");
+        let mut is_vector = false;
+        let loads = if moves(sizes) {
+            let nth = n_moving;
+            n_moving += 1;
+            let is_run = axes.strides[nth].last() == Some(&1);
+            match (takes_vectors, is_even) {
+                (true, true) if is_run => {
+                    is_vector = true;
+                    load(&format!("at0[{nth}] / 4u"))
+                }
+                (true, false) => {
+                    let lanes = (0..4).map(|lane| load(&format!("at{lane}[{nth}]")));
+                    lanes.collect::<Vec<String>>().join(", ")
+                }
+                _ => load(&format!("at0[{nth}]")),
+            }
+        } else if n_of(sizes) == n_elems {
+            is_vector = takes_vectors;
+            load("i")
         } else {
-            strides_on
+            load("0u")
         };
-        let at = match (is_flat, moves, is_vector) {
-            (true, false, _) => "0u".to_owned(),
-            (true, true, _) => "i".to_owned(),
-            (false, true, true) => format!("at[{idx}] / 4u"),
-            _ => format!("at[{idx}]"),
-        };
-        let value = port.storage.value();
-        kernel = if is_vector && moves {
+        kernel = if is_vector {
             kernel.read_vec4(&name, *port)
         } else {
             kernel.read(&name, *port)
         };
-        kernel = kernel.snippet(&alias(&format!("in{idx}"), value, is_vector));
-        arguments.push(format!("in{idx}(load_{name}({at}))"));
+        let value = port.storage.value();
+        kernel = kernel.snippet(&alias(&format!("in{idx}"), value, takes_vectors));
+        arguments.push(format!("in{idx}({loads})"));
     }
-    let offsets = match (is_flat, is_vector) {
-        (true, _) => "",
-        (false, true) => "  let at = offsets(i * 4u);\n",
-        (false, false) => "  let at = offsets(i);\n",
-    };
-    if !is_flat {
-        kernel = axes.declare(kernel);
+    let mut offsets = String::new();
+    if n_moving > 0 {
+        kernel = axes
+            .declare(kernel)
+            .param("last", n_elems.saturating_sub(1));
+        offsets = match (takes_vectors, is_even) {
+            (false, _) => "  let at0 = offsets(i);\n".to_owned(),
+            (true, true) => "  let at0 = offsets(i * 4u);\n".to_owned(),
+            (true, false) => (0..4)
+                .map(|lane| {
+                    format!("  let at{lane} = offsets(min(i * 4u + {lane}u, params.last));\n")
+                })
+                .collect(),
+        };
     }
     let kernel = kernel
-        .snippet(&alias("out", y.storage.value(), is_vector))
+        .snippet(&alias("out", y.storage.value(), takes_vectors))
         .snippet(&format!(
             "fn element(i: u32) -> out {{\n{offsets}  return apply({});\n}}",
             arguments.join(", ")
         ));
-    if is_vector {
+    if takes_vectors {
         Map::launch_vec4(kernel, y, n_elems, caps)
     } else {
         Map::launch(kernel, y, n_elems, caps)
