@@ -279,6 +279,10 @@ fn convolutions_take_activations_residuals_and_pads() {
             "input x: f32[1, 2, 4]\n input w: f32[2, 2, 3]\n const p: i64[6] = [0, 0, 1, 0, 0, 2]\n d = Pad(x, p)\n y = Conv(d, w) {pads = [0, 1]}\n output y",
             "input x: f32[1, 2, 4]\n input w: f32[2, 2, 3]\n y = Conv(x, w) {pads = [1, 3]}\n output y",
         ),
+        (
+            "input x: f32[1, 2, 4]\n input w: f32[2, 2, 1]\n const k: f32[1] = [2.0]\n const d: f32[1] = [0.5]\n c = Conv(x, w)\n r = Relu(c)\n m = Mul(k, r)\n y = Add(m, d)\n output y",
+            "input x: f32[1, 2, 4]\n input w: f32[2, 2, 1]\n y = com.microsoft::FusedConv(x, w) {activation = \"Relu\", gain = 2.0, shift = 0.5}\n output y",
+        ),
         // The sum stretches the convolution.
         (
             "input x: f32[2, 2, 4]\n input r: f32[1, 2, 4]\n input w: f32[2, 2, 1]\n c = Conv(r, w)\n y = Add(x, c)\n output y",
@@ -385,6 +389,10 @@ fn products_take_what_stands_around_them() {
         (
             "input q: f32[2, 5, 3, 4]\n input k: f32[2, 3, 5, 4]\n const d: f32[1] = [2.0]\n s = Mul(d, q)\n t = Transpose(k) {perm = [0, 2, 3, 1]}\n y = MatMul(s, t)\n output y",
             "input q: f32[2, 5, 3, 4]\n input k: f32[2, 3, 5, 4]\n t = Transpose(k) {perm = [0, 2, 1, 3]}\n y = sentinel::FusedMatMul(q, t) {trans_b = 1, alpha = 2.0}\n output y",
+        ),
+        (
+            "input a: f32[4, 3]\n input b: f32[3, 6]\n input c: f32[6]\n input r: f32[2, 2, 6]\n const s: i64[3] = [2, 2, 6]\n m = MatMul(a, b)\n v = Reshape(m, s)\n t = Add(v, c)\n u = Add(r, t)\n y = Relu(u)\n output y",
+            "input a: f32[4, 3]\n input b: f32[3, 6]\n input c: f32[6]\n input r: f32[2, 2, 6]\n const s: i64[3] = [2, 2, 6]\n const q: i64[2] = [4, 6]\n v = Reshape(r, q)\n m = sentinel::FusedMatMul(a, b, c, v) {activation = \"Relu\"}\n y = Reshape(m, s)\n output y",
         ),
         // The product is read elsewhere, is stretched, or is of vectors.
         (

@@ -2,7 +2,7 @@
 //! and the same over quantised elements.
 
 use super::conv_integer;
-use super::conv_kernels::{self, Geometry};
+use super::conv_kernels::{self, Activation, Geometry};
 use super::window::Window;
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ pub const DEFS: &[OpDef] = &[
              output y: f32[1, 6, 7, 8]",
             "opset com.microsoft 1\n input x: f32[1, 33, 9, 8]\n input k: f32[17, 33, 1, 1]\n input b: f32[17]
              input z: f32[1, 17, 9, 8]
-             y = com.microsoft::FusedConv(x, k, b, z) {activation = \"Relu\"}
+             y = com.microsoft::FusedConv(x, k, b, z) {activation = \"Relu\", gain = -1.5, shift = 0.25}
              output y: f32[1, 17, 9, 8]",
         ],
     ),
@@ -131,8 +131,7 @@ struct Conv {
     window: Window,
     group: i64,
     roles: Roles,
-    /// What runs over the sums: a name of [`activation`], or nothing.
-    activation: (String, Vec<f32>),
+    activation: Activation,
 }
 
 enum Roles {
@@ -168,13 +167,15 @@ fn parse(attrs: &Attrs, roles: Roles) -> Result<Box<dyn Op>> {
         window: Window::parse(attrs)?,
         group: check::count(attrs, "group", 1)?.unwrap_or(1),
         roles,
-        activation: (
-            attrs.str("activation").unwrap_or_default().to_owned(),
-            attrs
+        activation: Activation {
+            name: attrs.str("activation").unwrap_or_default().to_owned(),
+            params: attrs
                 .floats("activation_params")
                 .unwrap_or_default()
                 .to_vec(),
-        ),
+            gain: attrs.float("gain").unwrap_or(1.0),
+            shift: attrs.float("shift").unwrap_or(0.0),
+        },
     }))
 }
 

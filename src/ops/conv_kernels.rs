@@ -54,12 +54,23 @@ impl Geometry {
     }
 }
 
-/// What happens to a sum before it is stored: `activate(sum + bias + z)`.
+/// What runs over the sums of a fused convolution: `gain * f(sum) + shift`.
+pub(super) struct Activation {
+    /// A name of [`activation`], or nothing.
+    pub name: String,
+    pub params: Vec<f32>,
+    pub gain: f32,
+    pub shift: f32,
+}
+
+/// What happens to a sum before it is stored: `gain * activate(sum + bias + z) + shift`.
 pub(super) struct Epilogue {
     pub bias: Option<Port>,
     pub z: Option<Port>,
     /// An expression of `x`.
     pub activation: String,
+    /// Gain and shift, where they change anything.
+    pub line: Option<[f32; 2]>,
 }
 
 impl Epilogue {
@@ -74,10 +85,15 @@ impl Epilogue {
             kernel = kernel.read("z", z);
             sum.push_str(" + load_z(i)");
         }
+        let mut result = format!("activate({sum})");
+        if let Some([gain, shift]) = self.line {
+            kernel = kernel.param_f32("gain", gain).param_f32("shift", shift);
+            result = format!("params.gain * {result} + params.shift");
+        }
         kernel
             .snippet(&activation::function("activate", &self.activation, "f32"))
             .snippet(&format!(
-                "fn finish(sum: f32, m: u32, i: u32) -> f32 {{ return activate({sum}); }}"
+                "fn finish(sum: f32, m: u32, i: u32) -> f32 {{ return {result}; }}"
             ))
     }
 }
@@ -155,14 +171,22 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
 pub(super) fn dispatch(
     call: &Call,
     geometry: Geometry,
-    (name, params): &(String, Vec<f32>),
+    activation: &Activation,
 ) -> Result<Dispatch, Refusal> {
     let optional = |idx| call.has_input(idx).then(|| call.input(idx)).transpose();
+    let Activation {
+        name,
+        params,
+        gain,
+        shift,
+    } = activation;
+    let line = [*gain, *shift];
     let activation = activation::expression(name, params);
     let epilogue = Epilogue {
         bias: optional(2)?,
         z: optional(3)?,
         activation: activation.ok_or_else(|| format!("no kernel computes {name}"))?,
+        line: (line != [1.0, 0.0]).then_some(line),
     };
     let geometry = geometry.flattened();
     let form = form(&geometry, call.caps);

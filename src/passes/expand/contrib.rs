@@ -56,11 +56,12 @@ pub(super) fn skip_layer_normalization(b: &Build) -> Formula {
     Ok(outputs[0])
 }
 
-// activation(conv(x, w, bias) + z)
+// gain * activation(conv(x, w, bias) + z) + shift, where gain and shift are our own
 pub(super) fn fused_conv(b: &Build) -> Formula {
     let mut attrs = b.node.attrs.clone();
-    attrs.remove("activation");
-    attrs.remove("activation_params");
+    for name in ["activation", "activation_params", "gain", "shift"] {
+        attrs.remove(name);
+    }
     let mut y = b.op_attrs(
         "Conv",
         &[Some(b.x()?), Some(b.input(1)?), b.node.input(2)],
@@ -70,7 +71,15 @@ pub(super) fn fused_conv(b: &Build) -> Formula {
         y = b.add(y, z);
     }
     let params = b.node.attrs.floats("activation_params").unwrap_or_default();
-    activate(b, y, params)
+    let mut y = activate(b, y, params)?;
+    let (gain, shift) = (b.float("gain", 1.0), b.float("shift", 0.0));
+    if gain != 1.0 {
+        y = b.mul(y, b.like(b.x()?, gain)?);
+    }
+    if shift != 0.0 {
+        y = b.add(y, b.like(b.x()?, shift)?);
+    }
+    Ok(y)
 }
 
 // activation(gemm(a, b, c))

@@ -1,5 +1,5 @@
 //! What stands before and behind convolutions: in their weights, their bias, their pads, and as
-//! `com.microsoft::FusedConv`, which is `activation(conv(x, w) + bias + z)`.
+//! `com.microsoft::FusedConv`, which is `gain * activation(conv(x, w) + bias + z) + shift`.
 
 use super::{Build, Formula, Skip, activation};
 use crate::graph::{Node, ValueId};
@@ -151,12 +151,42 @@ pub(super) fn activated(b: &Build) -> Formula {
     Ok(b.op_attrs(FUSED, &conv.inputs, attrs))
 }
 
+// f(conv) * k -> fused conv with a gain, f(conv) + k -> with a shift, for a number k
+pub(super) fn on_a_line(b: &Build) -> Formula {
+    let texts = [
+        ("Mul(c@com.microsoft::FusedConv(x, w, b?, z?), k)", true),
+        ("Add(c@com.microsoft::FusedConv(x, w, b?, z?), k)", false),
+    ];
+    let (found, &is_factor) = b.find_any(&texts)?;
+    let conv = b.found(&found, "c");
+    let k = b.number(found.value("k")).ok_or(Skip::NoMatch)? as f32;
+    let output = b.node.output(0).ok_or(Skip::NoMatch)?;
+    if b.rank(output)? != b.rank(found.value("x"))? {
+        return Err(Skip::Refused("a constant changes the rank"));
+    }
+    let mut attrs = conv.attrs.clone();
+    let gain = attrs.float("gain").unwrap_or(1.0);
+    let shift = attrs.float("shift").unwrap_or(0.0);
+    let (gain, shift) = if is_factor {
+        (gain * k, shift * k)
+    } else {
+        (gain, shift + k)
+    };
+    if !gain.is_finite() || !shift.is_finite() {
+        return Err(Skip::Refused("a parameter is not finite"));
+    }
+    attrs.set("gain", Attr::Float(gain));
+    attrs.set("shift", Attr::Float(shift));
+    Ok(b.op_attrs(FUSED, &conv.inputs, attrs))
+}
+
 /// A float convolution without an activation, read only by the node that is being replaced.
 fn plain_conv<'g>(b: &Build<'g>, value: ValueId) -> Result<&'g Node, Skip> {
     let node = b.sole_maker(value)?;
     let is_conv = node.op.is("Conv") || node.op.to_string() == FUSED;
     let is_float = matches!(b.dtype(value)?, DType::F32 | DType::F16);
-    if !is_conv || !is_float || node.attrs.get("activation").is_some() {
+    let is_plain = ["activation", "gain"].map(|name| node.attrs.get(name)) == [None, None];
+    if !is_conv || !is_float || !is_plain {
         return Err(Skip::NoMatch);
     }
     Ok(node)

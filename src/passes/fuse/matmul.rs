@@ -230,3 +230,41 @@ pub(super) fn activated(b: &Build) -> Formula {
         .for_each(|(name, attr)| product.attrs.set(name, attr.clone()));
     product.build(b)
 }
+
+// f(reshape(a b)) -> reshape(f(a b)), and with a residual, so that the other rules see f
+pub(super) fn reshaped(b: &Build) -> Formula {
+    let is_sum = b.node.op.is("Add");
+    if !is_sum {
+        activation::attributes(b)?;
+    }
+    let n_operands = if is_sum { 2 } else { 1 };
+    let output = b.node.output(0).ok_or(Skip::NoMatch)?;
+    for idx in 0..n_operands {
+        let view = b.input(idx)?;
+        let Ok(reshape) = b.sole_maker(view) else {
+            continue;
+        };
+        let product = reshape.input(0).filter(|_| views::is_view(reshape));
+        let Some(product) = product.filter(|&value| Product::behind(b, value).is_ok()) else {
+            continue;
+        };
+        let (before, after) = (b.sizes(product)?, b.sizes(view)?);
+        if b.sizes(output)? != after {
+            return Err(Skip::Refused("the result is stretched"));
+        }
+        let mut inputs = b.node.inputs.clone();
+        inputs[idx] = Some(product);
+        if is_sum {
+            let k = b.input(1 - idx)?;
+            let sizes = b.sizes(k)?;
+            inputs[1 - idx] = match sizes.as_slice() {
+                _ if sizes == after => Some(b.reshape(k, &before)),
+                [_] if sizes.last() == before.last() && sizes.last() == after.last() => Some(k),
+                _ => continue,
+            };
+        }
+        let y = b.op_attrs(&b.node.op.to_string(), &inputs, b.node.attrs.clone());
+        return Ok(b.reshape(y, &after));
+    }
+    Err(Skip::NoMatch)
+}

@@ -40,9 +40,11 @@ const FUSIONS: &[Fusion] = &[
     conv::shifted,
     conv::with_residual,
     conv::activated,
+    conv::on_a_line,
     matmul::turned,
     matmul::scaled,
     matmul::of_scaled,
+    matmul::reshaped,
     matmul::added,
     matmul::activated,
 ];

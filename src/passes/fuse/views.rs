@@ -67,7 +67,8 @@ pub(super) fn reshape_of_reshape(b: &Build) -> Formula {
     Ok(b.op("Reshape", &[x, shape]))
 }
 
-fn is_view(node: &crate::graph::Node) -> bool {
+/// True for a node that only says another shape.
+pub(super) fn is_view(node: &crate::graph::Node) -> bool {
     let views = ["Reshape", "Flatten", "Squeeze", "Unsqueeze"];
     views.iter().any(|name| node.op.is(name))
 }
