@@ -9,7 +9,10 @@ use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[rules::onnx("ConvTranspose", parse, &[
-        "input x: f32[n, 64, h, 20]\n input k: f32[64, 32, 2, 2]\n input b: f32[32]
+        "input x: f32[1, 5, 5, 1]\n input k: f32[5, 1, 1, 5]
+             y = ConvTranspose(x, k)
+             output y: f32[1, 1, 5, 5]",
+            "input x: f32[n, 64, h, 20]\n input k: f32[64, 32, 2, 2]\n input b: f32[32]
          y = ConvTranspose(x, k, b) {strides = [2, 2]}
          output y: f32[n, 32, (h * 2), 40]",
         "opset 1\n input x: f32[1, 1, 3, 3]\n input k: f32[1, 2, 3, 3]

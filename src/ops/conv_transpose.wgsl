@@ -61,15 +61,16 @@ fn main(
       for (var k2 = 0u; k2 < params.kernel2; k2++) {
         let i2 = seen(o2 + params.before2, k2 * params.dilation2, s, reach.z);
         // Of four places, those from 0 on may be inside where the first is before it.
-        if i2 >= params.x2 && i2 + 3u >= params.x2 { continue; }
+        let inside = vec4<u32>(i2, i2 + 1u, i2 + 2u, i2 + 3u) < vec4<u32>(params.x2);
+        if !any(inside) { continue; }
         var at = (group * params.channels * params.x0 + i0) * params.x1 * params.x2 + i1 * params.x2 + i2;
         var weight = first_weight + ((k0 * params.kernel1 + k1) * params.kernel2 + k2) * params.fours;
         for (var c = 0u; c < params.channels; c++) {
           let w = load_w(weight);
-          let x0 = select(0.0, load_x(at), i2 < params.x2);
-          let x1 = select(0.0, load_x(at + 1u), i2 + 1u < params.x2);
-          let x2 = select(0.0, load_x(at + 2u), i2 + 2u < params.x2);
-          let x3 = select(0.0, load_x(at + 3u), i2 + 3u < params.x2);
+          let x0 = select(0.0, load_x(at), inside.x);
+          let x1 = select(0.0, load_x(at + 1u), inside.y);
+          let x2 = select(0.0, load_x(at + 2u), inside.z);
+          let x3 = select(0.0, load_x(at + 3u), inside.w);
           a0 += x0 * w;
           a1 += x1 * w;
           a2 += x2 * w;

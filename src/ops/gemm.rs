@@ -36,6 +36,9 @@ pub const DEFS: &[OpDef] = &[
             "opset com.microsoft 1\n input a: f32[n, 3]\n input b: f32[3, 4]
              y = com.microsoft::FusedGemm(a, b) {activation = \"Relu\"}
              output y: f32[n, 4]",
+            "opset com.microsoft 1\n input a: f32[9, 3]\n input b: f32[3, 5]
+             y = com.microsoft::FusedGemm(a, b) {activation = \"HardSigmoid\", activation_alpha = 0.3, activation_beta = 0.1}
+             output y: f32[9, 5]",
         ],
     ),
     check::microsoft(
@@ -60,6 +63,7 @@ struct Gemm {
     c_idx: usize,
     alpha: f32,
     beta: f32,
+    activation: (String, Vec<f32>),
     /// Why there is no kernel.
     refusal: Option<&'static str>,
     dtype: fn(&Inputs) -> Result<Option<DType>>,
@@ -71,7 +75,13 @@ fn gemm(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
 
 fn fused_gemm(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     Ok(Box::new(Gemm {
-        refusal: Some("its activation has no kernel"),
+        activation: (
+            attrs.str("activation").unwrap_or_default().to_owned(),
+            ["activation_alpha", "activation_beta"]
+                .into_iter()
+                .filter_map(|name| attrs.float(name))
+                .collect(),
+        ),
         ..float_gemm(attrs)
     }))
 }
@@ -80,6 +90,7 @@ fn float_gemm(attrs: &Attrs) -> Gemm {
     Gemm {
         alpha: attrs.float("alpha").unwrap_or(1.0),
         beta: attrs.float("beta").unwrap_or(1.0),
+        activation: Default::default(),
         refusal: None,
         transpose_a: check::flag(attrs, "transA"),
         transpose_b: check::flag(attrs, "transB"),
@@ -93,6 +104,7 @@ fn qgemm(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     Ok(Box::new(Gemm {
         alpha: 1.0,
         beta: 1.0,
+        activation: Default::default(),
         refusal: Some("scaled integers have no kernel"),
         transpose_a: check::flag(attrs, "transA"),
         transpose_b: check::flag(attrs, "transB"),
@@ -152,6 +164,8 @@ impl Op for Gemm {
                 factor: self.beta,
             });
         }
+        let (activation, params) = &self.activation;
+        product.activate(activation, params)?;
         Ok(product.dispatch(call))
     }
 }

@@ -256,7 +256,7 @@ impl Turn {
 ///
 /// # Errors
 /// `SHAPE_MISMATCH` when the inner sizes differ or the leading axes do not broadcast.
-fn shape(a: &Shape, b: &Shape) -> Result<Shape> {
+pub(super) fn shape(a: &Shape, b: &Shape) -> Result<Shape> {
     check::min_rank("a", a, 1)?;
     check::min_rank("b", b, 1)?;
     let (batch_a, matrix_a) = a.split_at(a.rank().saturating_sub(2));

@@ -32,6 +32,7 @@ mod image;
 mod layout;
 mod loss;
 mod matmul;
+mod matmul_fused;
 mod norm;
 mod norm_channel;
 mod norm_layer;
@@ -212,6 +213,7 @@ pub const OPS: &[&[OpDef]] = &[
     layout::DEFS,
     loss::DEFS,
     matmul::DEFS,
+    matmul_fused::DEFS,
     norm::DEFS,
     norm_lp::DEFS,
     norm_plain::DEFS,

@@ -4,8 +4,8 @@
 //! Matrices are given by strides, so a transposed one is another pair of numbers. What is computed
 //! is here, by which kernel is in [`choose`], and the text of the kernels in `product_kernel`.
 
-use super::product_kernel;
-use crate::kernel::{Axes, Call, Dispatch, Map, Port, collapse, dense_strides};
+use super::{activation, product_kernel};
+use crate::kernel::{Axes, Call, Dispatch, Map, Operand, Port, Refusal, collapse, dense_strides};
 
 /// Where the elements of a matrix lie, from its own first element on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -180,6 +180,16 @@ impl Product {
         }
     }
 
+    /// Lets an activation by name follow; the empty one is none.
+    pub fn activate(&mut self, name: &str, params: &[f32]) -> Result<(), Refusal> {
+        if !name.is_empty() {
+            let snippet = activation::snippet(name, params);
+            let refusal = || Refusal::from(format!("no kernel has the activation {name}"));
+            self.activation = Some(snippet.ok_or_else(refusal)?);
+        }
+        Ok(())
+    }
+
     pub fn n_matrices(&self) -> usize {
         self.batch.sizes.iter().product()
     }
@@ -241,7 +251,6 @@ impl Product {
 
     /// Lays a constant b out in rows of whole vectors, which is done once.
     fn pack_b(&mut self, variant: Variant, dispatch: &mut Dispatch, call: &Call) {
-        use crate::kernel::Operand;
         let Operand::Input(idx) = self.b.port.operand else {
             return;
         };

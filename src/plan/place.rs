@@ -53,6 +53,9 @@ pub fn lower(graph: &Graph, id: NodeId, caps: &Capabilities) -> Result<Dispatch>
     };
     let op = (def.parse)(&node.attrs, graph.opset(def.domain))?;
     let dispatch = op.dispatch(&call).map_err(|why| refused(why.into()))?;
+    if let Some(input_idx) = dispatch.view_of {
+        call.input(input_idx).map_err(|why| refused(why.into()))?;
+    }
     for &bytes in &dispatch.scratch {
         check_bytes(bytes, caps).map_err(|error| error.within(node.label()))?;
     }

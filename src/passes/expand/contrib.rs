@@ -104,7 +104,7 @@ fn activate(b: &Build, y: ValueId, params: &[f32]) -> Formula {
     let dtype = b.dtype(b.x()?)?;
     Ok(match b.node.attrs.str("activation").unwrap_or_default() {
         "" => y,
-        name @ ("HardSwish" | "Mish" | "Relu" | "Sigmoid" | "Softplus" | "Tanh") => {
+        name @ ("Exp" | "HardSwish" | "Mish" | "Relu" | "Sigmoid" | "Softplus" | "Tanh") => {
             b.op(name, &[y])
         }
         name @ "Elu" => b.op_with(name, &[y], [param(0, "alpha", 1.0)]),
@@ -137,47 +137,40 @@ fn activate(b: &Build, y: ValueId, params: &[f32]) -> Formula {
     })
 }
 
-// activation(alpha * matmul(a, b) + bias + residual)
-pub(super) fn sentinel_matmul(b: &Build) -> Formula {
-    let mut y = b.op(
-        "MatMul",
-        &[oriented(b, 0, "trans_a")?, oriented(b, 1, "trans_b")?],
-    );
-    let alpha = b.float("alpha", 1.0);
-    if alpha != 1.0 {
-        y = b.mul(y, b.like(b.x()?, alpha)?);
+// alpha * matmul(a, b)
+pub(super) fn fused_matmul(b: &Build) -> Formula {
+    if b.int("transBatchA", 0) != 0 || b.int("transBatchB", 0) != 0 {
+        return Err(Skip::Refused("the batch axis is moved"));
     }
-    for added in [b.node.input(2), b.node.input(3)].into_iter().flatten() {
+    scaled_product(b, ["transA", "transB"])
+}
+
+// activation(alpha * matmul(a, b) + bias + residual)
+pub(super) fn own_matmul(b: &Build) -> Formula {
+    let mut y = scaled_product(b, ["trans_a", "trans_b"])?;
+    for added in [2, 3].into_iter().filter_map(|idx| b.node.input(idx)) {
         y = b.add(y, added);
     }
     let params = b.node.attrs.floats("activation_params").unwrap_or_default();
     activate(b, y, params)
 }
 
-/// A matrix, or each of a batch, with its last two axes swapped on request.
-fn oriented(b: &Build, idx: usize, attr: &str) -> Formula {
-    let value = b.input(idx)?;
-    if b.int(attr, 0) == 0 {
-        return Ok(value);
-    }
-    let rank = b.rank(value)?;
-    let mut perm: Vec<i64> = (0..rank as i64).collect();
-    // A vector stays as it is.
-    if rank >= 2 {
-        perm.swap(rank - 2, rank - 1);
-    }
-    Ok(b.transpose(value, &perm))
-}
-
-// alpha * matmul(a, b)
-pub(super) fn fused_matmul(b: &Build) -> Formula {
-    if b.int("transBatchA", 0) != 0 || b.int("transBatchB", 0) != 0 {
-        return Err(Skip::Refused("the batch axis is moved"));
-    }
-    let y = b.op(
-        "MatMul",
-        &[oriented(b, 0, "transA")?, oriented(b, 1, "transB")?],
-    );
+/// alpha * matmul(a, b), each with its last two axes exchanged where its attribute says so.
+fn scaled_product(b: &Build, attrs: [&str; 2]) -> Formula {
+    let oriented = |idx: usize| -> Formula {
+        let value = b.input(idx)?;
+        if b.int(attrs[idx], 0) == 0 {
+            return Ok(value);
+        }
+        let rank = b.rank(value)?;
+        let mut perm: Vec<i64> = (0..rank as i64).collect();
+        // A vector stays as it is.
+        if rank >= 2 {
+            perm.swap(rank - 2, rank - 1);
+        }
+        Ok(b.transpose(value, &perm))
+    };
+    let y = b.op("MatMul", &[oriented(0)?, oriented(1)?]);
     let alpha = b.float("alpha", 1.0);
     Ok(if alpha == 1.0 {
         y
