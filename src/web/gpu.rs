@@ -80,6 +80,11 @@ impl GpuTensor {
     #[wasm_bindgen(js_name = copyTo)]
     pub fn copy_to(&self, buffer: JsValue) -> Result<(), JsValue> {
         let to: JsGpuBuffer = buffer.unchecked_into();
+        let (has, needs) = (to.size() as u64, self.used_bytes);
+        if has < needs {
+            let why = format!("the buffer has {has} bytes, the elements take {needs}");
+            return Err(error_to_js(Error::new(ErrorKind::InvalidInput, "", why)));
+        }
         self.gpu.device.submit(&[self.copy(&to)], false);
         self.gpu
             .device

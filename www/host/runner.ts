@@ -122,6 +122,7 @@ export class Runner {
   static fallback(recipe: Recipe, error: SentinelError, runner: Runner | undefined): Recipe | undefined {
     const { backends = ["webgpu", "cpu"], facts, strict } = recipe
     if (strict || !backends.includes("webgpu") || !backends.includes("cpu") || facts?.present !== true) return undefined
+    if (recipe.backends === undefined && facts.software) return undefined
     // While a session is made, there is no next run that could do better on another device.
     const isDefeat = DEFEATS.includes(error.code) || (runner === undefined && error.code === "DEVICE_LOST")
     if (!isDefeat || (runner !== undefined && (runner.gpu === undefined || runner.fault !== undefined))) return undefined
