@@ -27,6 +27,9 @@ function packageVersions() {
   return Object.fromEntries([["sentinel-inference", versionIn("pkg/package.json")], ...peers])
 }
 
+/** Errors name files; where this checkout lies is nobody's business. */
+const withoutRoot = row => JSON.parse(JSON.stringify(row).replaceAll(inRepository("."), ""))
+
 function sayRow(row) {
   const time = row.warm === undefined ? "" : `${short(row.warm.median)} ms (${short(row.warm.p10)}–${short(row.warm.p90)}, ${row.warm.runs} runs)`
   const first = row.first === undefined ? "" : `, first ${short(row.first.median)} ms`
@@ -66,7 +69,7 @@ async function measure(options, args) {
     try {
       for (const benchCase of staged) {
         say(`${benchCase.name}:`)
-        const rows = await measureCase(place, benchCase, names, options)
+        const rows = (await measureCase(place, benchCase, names, options)).map(withoutRoot)
         rows.forEach(sayRow)
         run.rows.push(...rows)
       }
