@@ -27,11 +27,34 @@ function packageVersions() {
   return Object.fromEntries([["sentinel-inference", versionIn("pkg/package.json")], ...peers])
 }
 
+/** Errors name files; where this checkout lies is nobody's business. */
+const withoutRoot = row => JSON.parse(JSON.stringify(row).replaceAll(inRepository("."), ""))
+
 function sayRow(row) {
   const time = row.warm === undefined ? "" : `${short(row.warm.median)} ms (${short(row.warm.p10)}–${short(row.warm.p90)}, ${row.warm.runs} runs)`
   const first = row.first === undefined ? "" : `, first ${short(row.first.median)} ms`
   const why = row.error ?? (row.wrong === undefined ? "" : ` WRONG ${row.wrong}`)
   say(`  ${PLACES[row.where]} ${title(row.contender)}: ${time}${first}${why}`)
+  return row
+}
+
+/** The places that the options name, each with its contenders; one that cannot be opened is an error row for every case. */
+async function openPlaces(options, run, staged, host) {
+  const places = []
+  for (const where of options.where) {
+    const names = CONTENDERS[where].filter(name => options.only?.includes(name) ?? true)
+    if (names.length === 0) continue
+    try {
+      const place = await OPEN[where]({ host, threads: options.threads })
+      run.adapters[where] = place.adapter ?? null
+      run.versions[where] = place.version
+      places.push({ place, names })
+    } catch (thrown) {
+      say(`bench: ${PLACES[where]}: ${describe(thrown)}`)
+      for (const { name, kind } of staged) run.rows.push(...names.map(contender => ({ where, case: name, kind, contender, error: describe(thrown) })))
+    }
+  }
+  return places
 }
 
 async function measure(options, args) {
@@ -50,30 +73,22 @@ async function measure(options, args) {
   const staged = []
   clearCases()
   for (const each of cases) staged.push(await stage(host, each))
-  for (const where of options.where) {
-    const names = CONTENDERS[where].filter(name => options.only?.includes(name) ?? true)
-    if (names.length === 0) continue
-    let place
-    try {
-      place = await OPEN[where]({ host, threads: options.threads })
-    } catch (thrown) {
-      for (const { name, kind } of staged) run.rows.push(...names.map(contender => ({ where, case: name, kind, contender, error: describe(thrown) })))
-      say(`bench: ${PLACES[where]}: ${describe(thrown)}`)
-      continue
-    }
-    run.adapters[where] = place.adapter ?? null
-    run.versions[where] = place.version
-    try {
-      for (const benchCase of staged) {
-        say(`${benchCase.name}:`)
-        const rows = await measureCase(place, benchCase, names, options)
-        rows.forEach(sayRow)
-        run.rows.push(...rows)
+  const places = await openPlaces(options, run, staged, host)
+  const begin = performance.now()
+  const isLate = () => performance.now() - begin > options.budgetMs
+  const late = []
+  try {
+    for (const benchCase of staged) {
+      say(`${benchCase.name}:`)
+      for (const { place, names } of places) {
+        if (isLate()) late.push(`${benchCase.name} in ${PLACES[place.name]}`)
+        else run.rows.push(...(await measureCase(place, benchCase, names, { ...options, isLate })).map(withoutRoot).map(sayRow))
       }
-    } finally {
-      await place.close()
     }
+  } finally {
+    for (const { place } of places) await place.close()
   }
+  if (late.length > 0) say(`bench: left out, the time was up: ${late.join(", ")}`)
   clearCases()
   run.ratios = ratios(run.rows)
   return run

@@ -5,7 +5,7 @@ import { CONTENDERS, PLACES } from "./contenders/contenders.mjs"
 export const HELP = `usage: pkg-scripts/bench [OPTION...]
   Times the built package beside its peers, in turns, and checks what each computes.
 
-  --quick             four models, three rounds, one first result each: under three minutes
+  --quick             a few models, three rounds, one first result each, and no more than three minutes
   --models A,B        these models of tests/fixtures/manifest.json; --models none for operators alone
   --ops [TEXT]        also single operators: all, or those whose name has TEXT
   --only A,B          these contenders: ${[...new Set(Object.values(CONTENDERS).flat())].join(", ")}
@@ -13,13 +13,13 @@ export const HELP = `usage: pkg-scripts/bench [OPTION...]
   --runs N            exactly N warm runs each, instead of as many as fit into two seconds (at least 3, at most 50)
   --cold N            N first results, each in a fresh page or process; 0 leaves them out; 3 unless said otherwise
   --threads N         threads of the native contenders; all cores unless said otherwise
-  --timeout SECONDS   how long a contender may be silent before it is given up: 180
+  --minutes N         what has not begun by then is left out
+  --timeout SECONDS   how long a contender may be silent before it is given up: 180; 40 with --quick
   --json FILE         where the numbers go: target/bench/DATE.json unless said otherwise
   --readme            puts the tables and pictures into README.md and docs/bench
   --from A.json,B.json  measures nothing: makes tables and pictures of earlier runs`
 
-class UsageError extends Error {}
-export { UsageError }
+export class UsageError extends Error {}
 
 const OPTIONS = {
   quick: { type: "boolean", default: false },
@@ -30,6 +30,7 @@ const OPTIONS = {
   runs: { type: "string" },
   cold: { type: "string" },
   threads: { type: "string" },
+  minutes: { type: "string" },
   timeout: { type: "string" },
   json: { type: "string" },
   readme: { type: "boolean", default: false },
@@ -61,7 +62,9 @@ export function readOptions(args) {
     limits: runs === undefined ? limits : { budgetMs: 0, minRuns: runs, maxRuns: runs },
     cold: count("cold", values.cold, 0) ?? (values.quick ? 1 : 3),
     threads: count("threads", values.threads, 1),
-    silenceMs: (count("timeout", values.timeout, 1) ?? 180) * 1000,
+    // The last case to begin takes its time too.
+    budgetMs: (count("minutes", values.minutes, 1) ?? (values.quick ? 2 : Infinity)) * 60_000,
+    silenceMs: (count("timeout", values.timeout, 1) ?? (values.quick ? 40 : 180)) * 1000,
     json: values.json,
     readme: values.readme,
     from: list(values.from),

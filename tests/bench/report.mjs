@@ -72,7 +72,7 @@ function timeCell(row, metric) {
   if (row.error !== undefined) return "failed"
   const time = row[metric]
   if (time === undefined) return "–"
-  const text = `${short(time.median)} (${short(time.p10)}–${short(time.p90)})`
+  const text = time.runs === 1 ? short(time.median) : `${short(time.median)} (${short(time.p10)}–${short(time.p90)})`
   return row.wrong === undefined ? text : `WRONG ${text}`
 }
 
@@ -130,10 +130,17 @@ export function provenance({ date, command, device, versions, adapters }) {
   return `${device.cpu}, ${device.cores} cores, ${short(device.memoryBytes / 2 ** 30)} GiB, ${device.system}; WebGPU: ${places.join("; ")}. ${packages.join(", ")}. ${date.slice(0, 10)}, \`${command}\`.`
 }
 
+function runsOf(rows) {
+  const runs = rows.flatMap(row => row.warm?.runs ?? [])
+  if (runs.length === 0) return ""
+  const [least, most] = [Math.min(...runs), Math.max(...runs)]
+  return `Each time is of ${least === most ? least : `${least} to ${most}`} warm runs, in turns.`
+}
+
 /** Every table of a run. */
 export function fullReport(run) {
   const { rows } = run
-  const parts = [provenance(run), "Medians in milliseconds, in brackets the 10th and the 90th of a hundred. A run ends when its outputs are on the CPU."]
+  const parts = [provenance(run), `Medians in milliseconds; in brackets, where there are several runs, the 10th and the 90th of a hundred. A run ends when its outputs are on the CPU. First results are measured from navigation, or from the start of the process. ${runsOf(rows)}`]
   if (run.ratios.length > 0) parts.push(ratiosTable(run.ratios))
   for (const where of Object.keys(PLACES)) {
     for (const kind of Object.keys(KINDS)) {

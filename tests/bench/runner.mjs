@@ -52,9 +52,9 @@ async function warmRows(place, job, names, silenceMs) {
 }
 
 /** First results of one contender, each from a fresh start. */
-async function coldRow(place, job, name, { cold, silenceMs }) {
+async function coldRow(place, job, name, { cold, silenceMs, isLate }) {
   const results = []
-  for (let run = 0; run < cold; run++) results.push(await runJob(place, { ...job, mode: "cold", contenders: [name] }, silenceMs))
+  for (let run = 0; run < cold && (run === 0 || !isLate()); run++) results.push(await runJob(place, { ...job, mode: "cold", contenders: [name] }, silenceMs))
   const most = field => {
     const values = results.flatMap(({ memory }) => memory?.[field] ?? [])
     return values.length === 0 ? undefined : Math.max(...values)
@@ -67,17 +67,16 @@ async function coldRow(place, job, name, { cold, silenceMs }) {
   }
 }
 
-/** The rows of one case in one place. */
-export async function measureCase(place, benchCase, names, options) {
-  const { limits, cold, silenceMs } = options
+/** The rows of one case in one place. Once `isLate()`, no more first results are taken. */
+export async function measureCase(place, benchCase, names, { limits, cold, silenceMs, isLate }) {
   const job = { path: benchCase.path, limits, ...(place.name === "native" ? { benchCase } : {}) }
   const rows = await warmRows(place, job, names, silenceMs)
   const done = []
   for (const name of names) {
     const row = rows[name]
-    if (row.error === undefined && cold > 0 && benchCase.kind === "model") {
+    if (row.error === undefined && cold > 0 && benchCase.kind === "model" && !isLate()) {
       try {
-        Object.assign(row, await coldRow(place, job, name, { cold, silenceMs }))
+        Object.assign(row, await coldRow(place, job, name, { cold, silenceMs, isLate }))
       } catch (thrown) {
         row.firstError = describe(thrown)
       }

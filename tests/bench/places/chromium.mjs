@@ -18,6 +18,11 @@ export async function openChromium() {
   let flags = HARDWARE
   let shared
   const launch = () => chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--enable-precise-memory-info", ...QUIET, ...flags], timeout: 60_000 })
+  const sharedBrowser = async () => {
+    // One that has ended in between is replaced.
+    if ((await shared?.catch(() => undefined))?.isConnected() !== true) shared = launch()
+    return shared
+  }
   const dropShared = async () => {
     const browser = shared
     shared = undefined
@@ -27,7 +32,7 @@ export async function openChromium() {
   /** A cold job has a browser of its own; after a job that had to be killed, the next gets a new browser too. */
   const start = job => {
     const isCold = job.mode === "cold"
-    const browser = isCold ? launch() : (shared ??= launch())
+    const browser = isCold ? launch() : sharedBrowser()
     const done = browser.then(each => runPage(each, server.url, job))
     const kill = async isStuck => {
       if (isCold) await (await browser.catch(() => undefined))?.close().catch(() => {})
@@ -45,7 +50,7 @@ export async function openChromium() {
     flags = SWIFTSHADER
     adapter = await ask()
   }
-  const version = (await (shared ??= launch())).version()
+  const version = (await sharedBrowser()).version()
   return {
     name: "chromium",
     adapter,

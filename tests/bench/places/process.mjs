@@ -1,6 +1,7 @@
 // usage: node process.mjs JOB
 // The Node process that measures. It sends progress and its result to the process that started it.
 import { readFileSync } from "node:fs"
+import { readFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { pathToFileURL } from "node:url"
 import { inRepository } from "../../node/support.mjs"
@@ -21,6 +22,7 @@ const world = {
   },
   model: job.path && at("model.onnx"),
   beside: at,
+  readAll: readFile,
   async read(file) {
     const { buffer, byteOffset, byteLength } = readFileSync(at(file))
     return buffer.slice(byteOffset, byteOffset + byteLength)
