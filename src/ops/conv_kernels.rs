@@ -200,6 +200,7 @@ pub(super) fn dispatch_transposed(call: &Call, geometry: Geometry) -> Result<Dis
         bias: call.has_input(2).then(|| call.input(2)).transpose()?,
         z: None,
         activation: "x".to_owned(),
+        line: None,
     };
     run(call, geometry, Form::Transposed, epilogue)
 }
