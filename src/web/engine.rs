@@ -411,6 +411,7 @@ fn options_from_js(options: JsValue) -> Result<Options> {
             description: options.adapter.description,
         },
         free_dimensions: options.free_dimension_overrides,
+        ..Options::default()
     })
 }
 
