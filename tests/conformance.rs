@@ -202,3 +202,26 @@ fn no_pass_is_lost_and_nothing_is_wrong() {
     }
     assert!(bad.is_empty(), "lost, wrong or crashed: {bad:#?}");
 }
+
+#[test]
+fn kernels_for_hardware_are_not_wrong_either() {
+    if let Some(why) = native::no_adapter() {
+        return native::say_skipped(&format!("the suite on kernels for hardware: {why}"));
+    }
+    let gpu = native::open(true).expect("there is an adapter");
+    let (mut counts, mut bad) = (BTreeMap::new(), Vec::new());
+    for case in suite::cases() {
+        let outcome = outcome(&case, Provider::Webgpu, Some(&gpu));
+        *counts.entry(outcome.name()).or_insert(0) += 1;
+        if matches!(outcome, Outcome::Wrong(_) | Outcome::Crashed(_)) {
+            bad.push(format!(
+                "{}: {}: {}",
+                case.name,
+                outcome.name(),
+                outcome.why()
+            ));
+        }
+    }
+    println!("kernels for hardware: {counts:?}");
+    assert!(bad.is_empty(), "wrong or crashed: {bad:#?}");
+}

@@ -62,7 +62,8 @@ impl Sampling {
             Coordinates::PytorchHalfPixel if axis.y <= 1 => 0.0,
             Coordinates::PytorchHalfPixel => (o + 0.5) / axis.scale - 0.5,
             Coordinates::AlignCorners if axis.y <= 1 => 0.0,
-            Coordinates::AlignCorners => o * (n - 1.0) / (count - 1.0),
+            // The length before it was rounded down to whole elements.
+            Coordinates::AlignCorners => o * (n - 1.0) / (n * axis.scale - 1.0),
             Coordinates::Asymmetric => o / axis.scale,
             Coordinates::HalfPixelForNearest => (o + 0.5) / axis.scale,
             Coordinates::Crop => {
