@@ -8,6 +8,7 @@ use sentinel_inference::graph::{Graph, text};
 use sentinel_inference::kernel::Capabilities;
 use sentinel_inference::passes;
 use sentinel_inference::plan::{MakePlan, Plan, plan};
+use sentinel_inference::session::{GpuSession, Options, Provider, Session};
 use sentinel_inference::tensor::Tensor;
 
 fn graph(case: &str) -> Graph {
@@ -188,4 +189,80 @@ fn a_lost_device_is_an_error_and_gives_everything_back() {
         ErrorKind::DeviceLost
     );
     assert_eq!(gpu.memory().buffers, 0);
+}
+
+/// A model with an open length, and the device that it runs on.
+fn open_length() -> GpuSession<NullDevice> {
+    let weights = (0..64 * 64)
+        .map(|n| (n % 7).to_string() + ".0")
+        .collect::<Vec<_>>()
+        .join(", ");
+    let case = format!(
+        "input x: f32[batch, length, 64]
+         const w: f32[64, 128] = [{weights}]
+         a = MatMul(x, w)
+         b = Softmax(a)
+         c = Add(a, b)
+         output c"
+    );
+    let options = Options {
+        strict: false,
+        ..Options::only(Provider::Webgpu)
+    };
+    let session = Session::create(graph(&case), &options).expect("the case is right");
+    GpuSession::new(&session, Gpu::new(NullDevice::default())).expect("it has a graph")
+}
+
+async fn run_length(session: &GpuSession<NullDevice>, length: usize) {
+    let x = Tensor::from_vec(&[1, length, 64], vec![0.0_f32; length * 64]).expect("as many");
+    let feeds = HashMap::from([("x".to_owned(), Feed::Host(x))]);
+    session.run_on_host(feeds, &["c"]).await.expect("it runs");
+}
+
+#[test]
+fn a_hundred_lengths_share_pipelines_and_do_not_grow_without_end() {
+    let session = open_length();
+    let (mut pipelines, mut memory) = (0, 0);
+    for length in 1..=100 {
+        pollster::block_on(run_length(&session, length));
+        if length == 50 {
+            pipelines = session.gpu().device.n_pipelines.get();
+            memory = session.gpu().memory().buffers;
+        }
+    }
+    assert_eq!(session.n_planned(), 100);
+    let device = &session.gpu().device;
+    assert_eq!(
+        device.n_pipelines.get(),
+        pipelines,
+        "longer inputs compile nothing new"
+    );
+    assert_eq!(session.gpu().memory().buffers, memory);
+    let uploads = device.log.borrow();
+    let weight = uploads
+        .iter()
+        .filter(|line| line.starts_with("write 32768 "))
+        .count();
+    assert_eq!(weight, 1, "the weights are uploaded once");
+}
+
+#[test]
+fn a_length_that_comes_again_is_not_planned_again() {
+    let session = open_length();
+    for length in [3, 5, 3, 5, 3] {
+        pollster::block_on(run_length(&session, length));
+    }
+    assert_eq!(session.n_planned(), 2);
+}
+
+#[test]
+fn placement_is_there_before_the_first_run() {
+    let session = open_length();
+    let rows = session.placement();
+    assert!(!rows.is_empty());
+    assert!(
+        rows.iter().all(|row| row.provider == Provider::Webgpu),
+        "{rows:?}"
+    );
+    assert_eq!(session.n_planned(), 0);
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Session;
 use super::concrete::{Key, concrete};
@@ -15,7 +16,7 @@ use crate::graph::Graph;
 use crate::inspect::Port;
 use crate::passes;
 use crate::plan::{MakePlan, Memory, Placement, Plan, plan};
-use crate::tensor::Tensor;
+use crate::tensor::{Dim, Tensor};
 use crate::trace::{Switch, is_on, tell};
 
 /// Plans for other shapes that stay compiled.
@@ -23,6 +24,9 @@ const MAX_PLANS: usize = 8;
 
 /// Constants up to this size stay on the host too: they are shapes and axes, which rules ask for.
 const MAX_HOST_BYTES: usize = 4096;
+
+/// What open sizes beside the batch often are: of sequences, of pictures.
+const LIKELY_SIZES: &[usize] = &[64, 224, 320, 1];
 
 /// The plans of one model on one device.
 pub struct GpuSession<D: Device> {
@@ -218,6 +222,7 @@ impl<D: Device> GpuSession<D> {
             Some(loaded) => loaded,
             None => {
                 let plan = self.plan(&key)?;
+                self.n_planned.set(self.n_planned.get() + 1);
                 tell(Switch::Plan, || plan.to_string());
                 let loaded = self.executor.load(plan, &load_piece).await?;
                 self.let_go();
@@ -248,7 +253,6 @@ impl<D: Device> GpuSession<D> {
     }
 
     fn plan(&self, key: &Key) -> Result<Plan> {
-        self.n_planned.set(self.n_planned.get() + 1);
         let caps = self.gpu().device.capabilities();
         let gone = || Error::internal("session", "its only plan is made, and another asked for");
         let graph = self.graph.borrow().clone().ok_or_else(gone)?;
@@ -275,10 +279,36 @@ impl<D: Device> GpuSession<D> {
         self.plans.borrow().last().map(|(_, loaded)| loaded.clone())
     }
 
-    /// Where the nodes run, as of the latest plan.
+    /// Where the nodes run, as of the latest plan. Before the first run of a model with open sizes
+    /// this is for sizes that it may have; empty where none of [`LIKELY_SIZES`] fit it.
     pub fn placement(&self) -> Vec<Placement> {
-        let latest = self.latest();
-        latest.map_or_else(Vec::new, |loaded| loaded.plan().placement.clone())
+        match self.latest() {
+            Some(loaded) => loaded.plan().placement.clone(),
+            None => self.likely_placement().unwrap_or_default(),
+        }
+    }
+
+    fn likely_placement(&self) -> Option<Vec<Placement>> {
+        if !self.deciding.is_empty() {
+            return None;
+        }
+        let plans = LIKELY_SIZES.iter().filter_map(|&size| {
+            let mut symbols: HashMap<Arc<str>, usize> = HashMap::new();
+            let key = self.inputs.iter().map(|port| {
+                let dims = port.fact.shape.as_ref()?.iter().enumerate();
+                let sizes = dims.map(|(axis, dim)| {
+                    // The first axis is the batch.
+                    let likely = if axis == 0 { 1 } else { size };
+                    match dim {
+                        Dim::Symbol(name) => *symbols.entry(name.clone()).or_insert(likely),
+                        dim => dim.size().unwrap_or(likely),
+                    }
+                });
+                Some((port.name.clone(), sizes.collect(), None))
+            });
+            self.plan(&Key(key.collect::<Option<_>>()?)).ok()
+        });
+        plans.map(|plan| plan.placement).next()
     }
 
     /// The latest plan as text.

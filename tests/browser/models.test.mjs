@@ -51,7 +51,7 @@ async function runInPage({ backend, inputs, outputs, externalData }) {
   return { backends, differences }
 }
 
-for (const [backend, entries] of [["cpu", here], ["wonnx", here.filter(({ wonnx }) => wonnx)]]) {
+for (const [backend, entries] of [["cpu", here], ["webgpu", here], ["wonnx", here.filter(({ wonnx }) => wonnx)]]) {
   for (const entry of entries) {
     test(`${entry.name} meets its reference on ${backend}`, { skip, timeout: 120_000 }, () => recorded("chromium", entry.name, backend, () => check(entry, backend)))
   }

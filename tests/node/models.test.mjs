@@ -38,6 +38,12 @@ for (const entry of here) {
   })
 }
 
+for (const entry of here) {
+  test(`${entry.name} meets its reference on webgpu, whole on the GPU`, { skip: noWebGpu }, async () => {
+    await recorded("node", entry.name, "webgpu", async () => assert.equal(await check(entry, ["webgpu"]), "webgpu"))
+  })
+}
+
 for (const entry of here.filter(({ wonnx }) => wonnx)) {
   test(`${entry.name} meets its reference on wonnx`, { skip: noWebGpu }, async () => {
     await recorded("node", entry.name, "wonnx", async () => assert.equal(await check(entry, ["wonnx"]), "wonnx"))

@@ -1,7 +1,7 @@
 //! A device that computes nothing and writes down what it is asked: for tests of plans, of their
 //! execution and of the memory they give back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::device::{Bound, Command, Device, Shader, Usage};
 use crate::error::{Error, ErrorKind, Result};
@@ -11,6 +11,8 @@ use crate::kernel::Capabilities;
 pub struct NullDevice {
     pub caps: Capabilities,
     pub log: RefCell<Vec<String>>,
+    /// Compiled so far.
+    pub n_pipelines: Cell<usize>,
     /// What the next uses of the device fail with.
     pub lost: RefCell<Option<String>>,
 }
@@ -53,6 +55,7 @@ impl Device for NullDevice {
 
     async fn create_pipelines(&self, shaders: Vec<Shader>) -> Result<Vec<&'static str>> {
         self.alive()?;
+        self.n_pipelines.set(self.n_pipelines.get() + shaders.len());
         Ok(shaders.iter().map(|shader| shader.name).collect())
     }
 
