@@ -129,7 +129,17 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
     }
     if caps.software {
         // Places for features that there are not cost as much as the others.
-        return if geometry.features < 2 {
+        let [_, rows, cols] = &geometry.slides;
+        let padded = [
+            geometry.groups * geometry.channels,
+            rows.reach(),
+            cols.reach(),
+        ]
+        .iter()
+        .fold(geometry.batch as u64, |n, &size| {
+            n.saturating_mul(size as u64)
+        });
+        return if geometry.features < 2 || padded > caps.max_binding_bytes / 4 {
             Form::Direct
         } else {
             Form::Block
@@ -140,10 +150,11 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
         return Form::Few;
     }
     let n_groups = geometry.batch * geometry.groups;
-    if geometry.features < 8 || n_groups > caps.max_workgroups as usize {
+    let n_tiles = geometry.n_places().div_ceil(64);
+    if geometry.features < 8 || n_groups.max(n_tiles) > caps.max_workgroups as usize {
         return Form::Direct;
     }
-    let n_large = geometry.features.div_ceil(64) * geometry.n_places().div_ceil(64) * n_groups;
+    let n_large = geometry.features.div_ceil(64) * n_tiles * n_groups;
     if n_large >= FEW_WORKGROUPS {
         LARGE_TILE
     } else {

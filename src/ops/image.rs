@@ -2,13 +2,20 @@
 
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Map, Refusal};
 use crate::tensor::{DType, Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
     rules::onnx(
         "GridSample",
-        |_, _| Ok(Box::new(GridSample)),
+        grid_sample,
         &[
+            "input x: f32[2, 3, 6, 5]\n input g: f32[2, 4, 6, 2]
+             y = GridSample(x, g) {align_corners = 1, padding_mode = \"border\"}\n output y: f32[2, 3, 4, 6]",
+            "input x: f32[2, 3, 6, 5]\n input g: f32[2, 4, 6, 2]
+             y = GridSample(x, g) {padding_mode = \"reflection\"}\n output y: f32[2, 3, 4, 6]",
+            "input x: f32[1, 2, 6, 5]\n input g: f32[1, 4, 6, 2]
+             y = GridSample(x, g) {mode = \"nearest\", align_corners = 1}\n output y: f32[1, 2, 4, 6]",
             "input x: f32[n, c, 8, 8]\n input g: f32[n, h, 6, 2]\n y = GridSample(x, g)\n output y: f32[n, c, h, 6]",
             "opset 20\n input x: f32[1, 3, 4, 4, 4]\n input g: f64[1, 2, 3, 4, 3]
              y = GridSample(x, g) {mode = \"nearest\"}\n output y: f32[1, 3, 2, 3, 4]",
@@ -50,7 +57,78 @@ pub const DEFS: &[OpDef] = &[
 ];
 
 /// x: [n, c, d..], grid: [n, e.., rank of d] -> [n, c, e..].
-struct GridSample;
+struct GridSample {
+    is_nearest: bool,
+    /// No kernel computes other modes.
+    is_linear: bool,
+    padding: Padding,
+    align_corners: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Padding {
+    Zeros,
+    Border,
+    Reflection,
+}
+
+fn grid_sample(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let mode = attrs.str("mode").unwrap_or("linear");
+    let padding = match attrs.str("padding_mode") {
+        None | Some("zeros") => Padding::Zeros,
+        Some("border") => Padding::Border,
+        Some("reflection") => Padding::Reflection,
+        Some(other) => return Err(Error::parse("", format!("padding_mode is {other:?}"))),
+    };
+    Ok(Box::new(GridSample {
+        is_nearest: mode == "nearest",
+        is_linear: matches!(mode, "linear" | "bilinear"),
+        padding,
+        align_corners: check::flag(attrs, "align_corners"),
+    }))
+}
+
+impl GridSample {
+    fn functions(&self) -> String {
+        let place = if self.align_corners {
+            "(g + 1.0) * 0.5 * (size - 1.0)"
+        } else {
+            "((g + 1.0) * size - 1.0) * 0.5"
+        };
+        // Half an element belongs to the picture beyond the centres of the last ones.
+        let edge = if self.align_corners { "0.0" } else { "0.5" };
+        let (inside, pixel) = match self.padding {
+            Padding::Zeros => (
+                "x",
+                "select(0.0, element_at(plane, row, col), row >= 0.0 && col >= 0.0 && row < size.y && col < size.x)",
+            ),
+            Padding::Border => ("clamp(x, 0.0, size - 1.0)", "element_at(plane, row, col)"),
+            Padding::Reflection => (
+                "mirrored(x, -edge, size - 1.0 + edge)",
+                "element_at(plane, mirrored(row, -edge, size.y - 1.0 + edge), mirrored(col, -edge, size.x - 1.0 + edge))",
+            ),
+        };
+        let sample = if self.is_nearest {
+            "  return pixel(plane, inside(round(at.y), size.y), inside(round(at.x), size.x), size);"
+        } else {
+            "  let place = vec2<f32>(inside(at.x, size.x), inside(at.y, size.y));
+  let low = floor(place);
+  let share = place - low;
+  let above = mix(pixel(plane, low.y, low.x, size), pixel(plane, low.y, low.x + 1.0, size), share.x);
+  let below = mix(pixel(plane, low.y + 1.0, low.x, size), pixel(plane, low.y + 1.0, low.x + 1.0, size), share.x);
+  return mix(above, below, share.y);"
+        };
+        format!(
+            "const edge: f32 = {edge};
+fn place(g: vec2<f32>, size: vec2<f32>) -> vec2<f32> {{ return {place}; }}
+fn inside(x: f32, size: f32) -> f32 {{ return {inside}; }}
+fn pixel(plane: u32, row: f32, col: f32, size: vec2<f32>) -> f32 {{ return {pixel}; }}
+fn sample(plane: u32, at: vec2<f32>, size: vec2<f32>) -> f32 {{
+{sample}
+}}"
+        )
+    }
+}
 
 impl Op for GridSample {
     fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
@@ -73,6 +151,31 @@ impl Op for GridSample {
         let mut y = vec![batch, given[1].clone()];
         y.extend(grid[1..rank - 1].iter().cloned());
         Ok(vec![rules::fact(x.dtype, Some(Shape(y)))])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (x, y) = (call.sizes(0), call.output_sizes(0));
+        let [_, channels, rows, cols] = *x.as_slice() else {
+            return Err("it is not about pictures".into());
+        };
+        if !(self.is_linear || self.is_nearest) || x.contains(&0) {
+            return Err("no kernel samples so".into());
+        }
+        let (from, to) = (call.input(0)?, call.output(0)?);
+        if !from.storage.is_float() {
+            return Err("it is not over floats".into());
+        }
+        let kernel = Map::kernel("grid_sample", include_str!("grid_sample.wgsl"))
+            .param("channels", channels)
+            .param("x1", rows)
+            .param("x2", cols)
+            .param("y1", y[2])
+            .param("y2", y[3])
+            .snippet(&self.functions())
+            .read("x", from)
+            .read("grid", call.input(1)?);
+        let n_elems = y.iter().product();
+        Ok(Dispatch::one(Map::launch(kernel, to, n_elems, call.caps)))
     }
 }
 
