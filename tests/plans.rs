@@ -193,7 +193,7 @@ fn a_lost_device_is_an_error_and_gives_everything_back() {
 
 /// A model with an open length, and the device that it runs on.
 fn open_length() -> GpuSession<NullDevice> {
-    let weights = (0..64 * 64)
+    let weights = (0..64 * 128)
         .map(|n| (n % 7).to_string() + ".0")
         .collect::<Vec<_>>()
         .join(", ");

@@ -1,7 +1,7 @@
 //! Kernels of convolutions: which of them computes a node, and how it is put together.
 
 use super::activation;
-use super::conv_depthwise::Depthwise;
+use super::sliding::{Fold, Sliding};
 use super::window::Slide;
 use crate::kernel::{
     Call, Capabilities, Dispatch, Kernel, Launch, Map, Port, Refusal, Storage, grid,
@@ -104,14 +104,14 @@ enum Form {
     /// Each element on its own, whatever the geometry.
     Direct,
     /// Blocks of one feature over one channel.
-    Depthwise(Depthwise),
+    Depthwise(Sliding),
     /// Workgroups that share the channels of single elements.
     Few,
     /// Eight features at eight places in registers.
     Block,
     /// Tiles in workgroup memory, of this many invocations along features and places.
     Tile { height: usize, width: usize },
-    /// Four features at four places, of a transposed convolution.
+    /// Four features at eight places, of a transposed convolution.
     Transposed,
 }
 
@@ -134,7 +134,7 @@ const FEW_WORKGROUPS: usize = 64;
 fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
     let block = if caps.software { [4, 4] } else { [2, 4] };
     if geometry.channels == 1
-        && let Some(depthwise) = Depthwise::of(&geometry.slides, block)
+        && let Some(depthwise) = Sliding::of(&geometry.slides, block)
     {
         return Form::Depthwise(depthwise);
     }
@@ -145,7 +145,17 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
     }
     if caps.software {
         // Places for features that there are not cost as much as the others.
-        return if geometry.features < 2 {
+        let [_, rows, cols] = &geometry.slides;
+        let padded = [
+            geometry.groups * geometry.channels,
+            rows.reach(),
+            cols.reach(),
+        ]
+        .iter()
+        .fold(geometry.batch as u64, |n, &size| {
+            n.saturating_mul(size as u64)
+        });
+        return if geometry.features < 2 || padded > caps.max_binding_bytes / 4 {
             Form::Direct
         } else {
             Form::Block
@@ -156,10 +166,11 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
         return Form::Few;
     }
     let n_groups = geometry.batch * geometry.groups;
-    if geometry.features < 8 || n_groups > caps.max_workgroups as usize {
+    let n_tiles = geometry.n_places().div_ceil(64);
+    if geometry.features < 8 || n_groups.max(n_tiles) > caps.max_workgroups as usize {
         return Form::Direct;
     }
-    let n_large = geometry.features.div_ceil(64) * geometry.n_places().div_ceil(64) * n_groups;
+    let n_large = geometry.features.div_ceil(64) * n_tiles * n_groups;
     if n_large >= FEW_WORKGROUPS {
         LARGE_TILE
     } else {
@@ -264,9 +275,10 @@ impl Conv<'_> {
         Map::launch(self.epilogue.declare(kernel), self.y, n_elems, self.caps)
     }
 
-    fn depthwise(&self, depthwise: Depthwise) -> Launch {
+    fn depthwise(&self, depthwise: Sliding) -> Launch {
         let n_planes = self.geometry.batch * self.geometry.groups * self.geometry.features;
-        let kernel = Kernel::new("conv_depthwise", &depthwise.text()).param("n_planes", n_planes);
+        let kernel = Kernel::new("conv_depthwise", &depthwise.text(Fold::Products))
+            .param("n_planes", n_planes);
         let kernel = self.geometry.declare(kernel);
         let kernel = kernel
             .read("x", self.x)
@@ -359,7 +371,7 @@ impl Conv<'_> {
         let geometry = &self.geometry;
         let [outer, middle, inner] = geometry.slides;
         let n_groups = geometry.batch * geometry.groups;
-        let blocks = inner.y.div_ceil(inner.stride).div_ceil(4);
+        let blocks = inner.y.div_ceil(inner.stride).div_ceil(8);
         let kernel = Kernel::new("conv_transpose", include_str!("conv_transpose.wgsl"))
             .param("n_groups", n_groups)
             .param("fours", fours)
@@ -449,7 +461,7 @@ mod tests {
     #[test]
     fn the_form_follows_from_sizes_and_device() {
         let depthwise = |kernel, stride, block| {
-            Form::Depthwise(Depthwise {
+            Form::Depthwise(Sliding {
                 kernel: [kernel; 2],
                 stride: [stride; 2],
                 block,

@@ -1,10 +1,10 @@
-// A transposed convolution: each invocation computes four features of one group at four places of a
+// A transposed convolution: each invocation computes four features of one group at eight places of a
 // row, stride2 apart: these see the same taps of the kernel at neighbouring places of x.
 // x: [groups of all batches, channels, x0, x1, x2]; w: [groups, channels, taps, fours] in vectors of
 // four features; y: [groups of all batches, features, y0, y1, y2]. before is what the padding takes
 // off at the beginning.
 // Grid: [min(workgroups, 65535), ceil(workgroups / 65535), 1] of workgroups of 64, for
-// n_groups * fours * y0 * y1 * stride2 * ceil(y2 / stride2 / 4) invocations.
+// n_groups * fours * y0 * y1 * stride2 * ceil(y2 / stride2 / 8) invocations.
 
 // The place of x that an output place sees through a tap, `back` behind it; places before the first
 // wrap around. Beyond every size where the tap falls between two places.
@@ -31,9 +31,9 @@ fn main(
 ) {
   let i = (workgroup.y * workgroups.x + workgroup.x) * 64u + lane;
   let s = params.stride2;
-  let n_blocks = params.blocks;
-  let o2 = i / s % n_blocks * 4u * s + i % s;
-  var rest = i / s / n_blocks;
+  // Neighbouring invocations see the same taps.
+  let o2 = i % params.blocks * 8u * s + i / params.blocks % s;
+  var rest = i / params.blocks / s;
   let o1 = rest % params.y1;
   rest /= params.y1;
   let o0 = rest % params.y0;
@@ -52,6 +52,10 @@ fn main(
   var a1 = vec4<f32>(0.0);
   var a2 = vec4<f32>(0.0);
   var a3 = vec4<f32>(0.0);
+  var a4 = vec4<f32>(0.0);
+  var a5 = vec4<f32>(0.0);
+  var a6 = vec4<f32>(0.0);
+  var a7 = vec4<f32>(0.0);
   for (var k0 = 0u; k0 < params.kernel0; k0++) {
     let i0 = seen(o0 + params.before0, k0 * params.dilation0, params.stride0, reach.x);
     if i0 >= params.x0 { continue; }
@@ -60,21 +64,28 @@ fn main(
       if i1 >= params.x1 { continue; }
       for (var k2 = 0u; k2 < params.kernel2; k2++) {
         let i2 = seen(o2 + params.before2, k2 * params.dilation2, s, reach.z);
-        // Of four places, those from 0 on may be inside where the first is before it.
-        let inside = vec4<u32>(i2, i2 + 1u, i2 + 2u, i2 + 3u) < vec4<u32>(params.x2);
-        if !any(inside) { continue; }
+        // Some of eight places are inside where the first is up to seven before the beginning.
+        if i2 + 7u >= params.x2 + 7u { continue; }
+        let in0 = i2 < params.x2;
+        let in1 = i2 + 1u < params.x2;
+        let in2 = i2 + 2u < params.x2;
+        let in3 = i2 + 3u < params.x2;
+        let in4 = i2 + 4u < params.x2;
+        let in5 = i2 + 5u < params.x2;
+        let in6 = i2 + 6u < params.x2;
+        let in7 = i2 + 7u < params.x2;
         var at = (group * params.channels * params.x0 + i0) * params.x1 * params.x2 + i1 * params.x2 + i2;
         var weight = first_weight + ((k0 * params.kernel1 + k1) * params.kernel2 + k2) * params.fours;
         for (var c = 0u; c < params.channels; c++) {
           let w = load_w(weight);
-          let x0 = select(0.0, load_x(at), inside.x);
-          let x1 = select(0.0, load_x(at + 1u), inside.y);
-          let x2 = select(0.0, load_x(at + 2u), inside.z);
-          let x3 = select(0.0, load_x(at + 3u), inside.w);
-          a0 += x0 * w;
-          a1 += x1 * w;
-          a2 += x2 * w;
-          a3 += x3 * w;
+          a0 += select(0.0, load_x(at), in0) * w;
+          a1 += select(0.0, load_x(at + 1u), in1) * w;
+          a2 += select(0.0, load_x(at + 2u), in2) * w;
+          a3 += select(0.0, load_x(at + 3u), in3) * w;
+          a4 += select(0.0, load_x(at + 4u), in4) * w;
+          a5 += select(0.0, load_x(at + 5u), in5) * w;
+          a6 += select(0.0, load_x(at + 6u), in6) * w;
+          a7 += select(0.0, load_x(at + 7u), in7) * w;
           at += plane;
           weight += next;
         }
@@ -89,4 +100,8 @@ fn main(
   if n > s { put(a1, group, m, first + s); }
   if n > 2u * s { put(a2, group, m, first + 2u * s); }
   if n > 3u * s { put(a3, group, m, first + 3u * s); }
+  if n > 4u * s { put(a4, group, m, first + 4u * s); }
+  if n > 5u * s { put(a5, group, m, first + 5u * s); }
+  if n > 6u * s { put(a6, group, m, first + 6u * s); }
+  if n > 7u * s { put(a7, group, m, first + 7u * s); }
 }

@@ -1,7 +1,8 @@
 //! Kernels of pools.
 
+use super::sliding::{Fold, Sliding};
 use super::window::Slide;
-use crate::kernel::{Call, Dispatch, Kernel, Map, Port, Refusal};
+use crate::kernel::{Call, Dispatch, Kernel, Launch, Map, Port, Refusal, grid};
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
@@ -28,7 +29,11 @@ pub(super) fn dispatch(call: &Call, kind: Kind, slides: [Slide; 3]) -> Result<Di
         slides,
         x,
     };
-    let mut dispatch = Dispatch::one(pool.launch("pool", pool.functions(), y));
+    let launch = match pool.sliding() {
+        Some((sliding, fold)) => pool.blocks(sliding, fold, y),
+        None => pool.launch("pool", pool.functions(), y),
+    };
+    let mut dispatch = Dispatch::one(launch);
     if call.has_output(1) {
         let text = pool.place()?;
         let launch = pool.launch("pool_places", text, call.output(1)?);
@@ -36,6 +41,14 @@ pub(super) fn dispatch(call: &Call, kind: Kind, slides: [Slide; 3]) -> Result<Di
     }
     Ok(dispatch)
 }
+
+/// Elements of a window that are in x or its padding: the last windows may reach further.
+const WITHIN: &str = "fn n_within(first: vec3<u32>) -> u32 {
+  let n0 = min(params.kernel0, (params.limit0 - first.x + params.dilation0 - 1u) / params.dilation0);
+  let n1 = min(params.kernel1, (params.limit1 - first.y + params.dilation1 - 1u) / params.dilation1);
+  let n2 = min(params.kernel2, (params.limit2 - first.z + params.dilation2 - 1u) / params.dilation2);
+  return n0 * n1 * n2;
+}";
 
 struct Pool<'a> {
     call: &'a Call<'a>,
@@ -45,10 +58,69 @@ struct Pool<'a> {
 }
 
 impl Pool<'_> {
-    fn launch(&self, name: &'static str, functions: String, y: Port) -> crate::kernel::Launch {
+    /// How neighbouring windows share what they load, where that pays: on a CPU, which has no
+    /// cache that many invocations fill together.
+    fn sliding(&self) -> Option<(Sliding, Fold)> {
+        let fold = match self.kind {
+            Kind::Max { .. } => Fold::Max,
+            Kind::Average { .. } => Fold::Sum,
+            Kind::Lp(_) => return None,
+        };
+        let shares = self.call.caps.software && self.x.storage.is_float();
+        let sliding = Sliding::of(&self.slides, [4, 4])?;
+        shares.then_some((sliding, fold))
+    }
+
+    fn blocks(&self, sliding: Sliding, fold: Fold, y: Port) -> Launch {
+        let sizes = self.call.output_sizes(0);
+        let n_planes = sizes[0] * sizes[1];
+        let finished = match self.kind {
+            Kind::Average { count_include_pad } => {
+                let count = if count_include_pad {
+                    "n_within"
+                } else {
+                    "n_inside"
+                };
+                format!("folded / f32({count}(first))")
+            }
+            _ => "folded".to_owned(),
+        };
+        let kernel = Kernel::new("pool_blocks", &sliding.text(fold))
+            .param("n_planes", n_planes)
+            .param("groups", sizes[1])
+            .param("features", 1);
+        let kernel = self.limits(Slide::declare(&self.slides, kernel));
+        kernel
+            .read("x", self.x)
+            .write("y", y)
+            .snippet(WITHIN)
+            .snippet(&format!(
+                "fn finish(folded: f32, m: u32, i: u32) -> f32 {{
+  let first = vec3<u32>(0u, i / params.y2 % params.y1 * params.stride1, i % params.y2 * params.stride2);
+  return {finished};
+}}
+fn n_inside(first: vec3<u32>) -> u32 {{
+  let n1 = min(first.y + params.kernel1, params.before1 + params.x1) - max(first.y, params.before1);
+  let n2 = min(first.z + params.kernel2, params.before2 + params.x2) - max(first.z, params.before2);
+  return n1 * n2;
+}}"
+            ))
+            .launch(grid(
+                sliding
+                    .n_invocations(n_planes, &self.slides)
+                    .div_ceil(64),
+                self.call.caps,
+            ))
+    }
+
+    fn launch(&self, name: &'static str, functions: String, y: Port) -> Launch {
         let sizes = self.call.output_sizes(0);
         let kernel = Slide::declare(&self.slides, Map::kernel(name, include_str!("pool.wgsl")));
-        let kernel = self.limits(kernel).read("x", self.x).snippet(&functions);
+        let kernel = self
+            .limits(kernel)
+            .read("x", self.x)
+            .snippet(WITHIN)
+            .snippet(&functions);
         Map::launch(kernel, y, sizes.iter().product(), self.call.caps)
     }
 
@@ -84,14 +156,7 @@ fn result(state: f32, first: vec3<u32>, n_seen: u32) -> f32 {{ return power(stat
         format!(
             "alias State = {state};
 fn fold(state: State, x: x_value, at: u32, n_seen: u32) -> State {{ return {folded}; }}
-fn result(state: State, first: vec3<u32>, n_seen: u32) -> y_value {{ return {result}; }}
-// Elements of the window that are in x or its padding: the last windows may reach further.
-fn n_within(first: vec3<u32>) -> u32 {{
-  let n0 = min(params.kernel0, (params.limit0 - first.x + params.dilation0 - 1u) / params.dilation0);
-  let n1 = min(params.kernel1, (params.limit1 - first.y + params.dilation1 - 1u) / params.dilation1);
-  let n2 = min(params.kernel2, (params.limit2 - first.z + params.dilation2 - 1u) / params.dilation2);
-  return n0 * n1 * n2;
-}}"
+fn result(state: State, first: vec3<u32>, n_seen: u32) -> y_value {{ return {result}; }}"
         )
     }
 

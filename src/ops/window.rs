@@ -17,6 +17,9 @@ pub(super) struct Window {
     ceil: bool,
 }
 
+/// How far windows and padding may reach.
+const MAX_REACH: usize = 1 << 29;
+
 /// A window along one spatial axis of known size: output `o` sees the input elements
 /// `o * stride + k * dilation - before` for each `k` below `kernel`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -169,7 +172,7 @@ impl Window {
     /// every kernel sees three.
     ///
     /// # Errors
-    /// A refusal of more than three axes.
+    /// A refusal of more than three axes, and of windows beyond what shaders count.
     pub fn slides(
         &self,
         x: &[usize],
@@ -180,28 +183,42 @@ impl Window {
         let missing = missing.ok_or("more than three spatial axes")?;
         let mut slides = [Slide::NONE; 3];
         for (axis, slide) in slides[missing..].iter_mut().enumerate() {
-            let positive = |n: i64| usize::try_from(n).expect("parse has seen it");
-            *slide = Slide {
-                x: x[axis],
-                y: y[axis],
-                kernel: kernel[axis],
-                stride: positive(self.stride(axis)),
-                dilation: positive(self.dilation(axis)),
-                before: 0,
-                after: 0,
-            };
-            let total = slide.reach().saturating_sub(slide.x);
-            let (before, after) = match self.padding {
-                Padding::Explicit(_) => {
-                    let (before, after) = self.pads(axis);
-                    (positive(before), positive(after))
-                }
-                Padding::SameUpper => (total / 2, total - total / 2),
-                Padding::SameLower => (total - total / 2, total / 2),
-            };
-            (slide.before, slide.after) = (before, after);
+            *slide = self
+                .slide(axis, x[axis], kernel[axis], y[axis])
+                .ok_or("its windows reach too far")?;
         }
         Ok(slides)
+    }
+
+    fn slide(&self, axis: usize, x: usize, kernel: usize, y: usize) -> Option<Slide> {
+        let (stride, dilation) = (self.stride(axis), self.dilation(axis));
+        let mut slide = Slide {
+            x,
+            y,
+            kernel,
+            stride: usize::try_from(stride).ok()?,
+            // A single element has no holes.
+            dilation: usize::try_from(if kernel == 1 { 1 } else { dilation }).ok()?,
+            before: 0,
+            after: 0,
+        };
+        // Sums of any two of these fit 32 bits, of which usize may have no more.
+        let bounded = |n: usize| (n <= MAX_REACH).then_some(n);
+        let holes = bounded(kernel.max(1) - 1)?.checked_mul(slide.dilation)?;
+        bounded(bounded(y.max(1) - 1)?.checked_mul(slide.stride)?)?;
+        bounded(holes)?;
+        let total = slide.reach().saturating_sub(x);
+        (slide.before, slide.after) = match self.padding {
+            Padding::Explicit(_) => {
+                let (before, after) = self.pads(axis);
+                (usize::try_from(before).ok()?, usize::try_from(after).ok()?)
+            }
+            Padding::SameUpper => (total / 2, total - total / 2),
+            Padding::SameLower => (total - total / 2, total / 2),
+        };
+        bounded(slide.before)?;
+        bounded(slide.after)?;
+        Some(slide)
     }
 
     /// The sizes of the kernel, from the attribute.

@@ -220,14 +220,8 @@ fn conv(facts: &Facts) -> Verdict {
 }
 
 fn conv_integer(facts: &Facts) -> Verdict {
-    if facts
-        .dtype(1)
-        .is_none_or(|dtype| dtype != facts.dtype(0).unwrap_or(dtype))
-    {
-        // Mixed signs are measured right only the common way round.
-        if facts.dtype(0) != Some(U8) {
-            return Err("these two types are not taken together");
-        }
+    if facts.dtype(0) != facts.dtype(1) {
+        return Err("factors of two types are added up wrong");
     }
     // rten pads with 0 and not with the zero point.
     if facts

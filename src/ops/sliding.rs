@@ -1,47 +1,61 @@
-//! Text of depthwise convolutions: every feature sees one channel, and an invocation computes
-//! neighbouring elements of one feature from elements of x that it loads once.
+//! Text of kernels that slide a small window over single planes, as depthwise convolutions and pools
+//! do: an invocation computes neighbouring elements from elements of x that it loads once.
 
 use std::fmt::Write;
 
 use super::window::Slide;
 
-/// What the text of a depthwise kernel is made for.
+/// What the text is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Depthwise {
+pub(super) struct Sliding {
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
     /// Rows and columns of y that an invocation computes.
     pub block: [usize; 2],
 }
 
+/// What becomes of the elements in a window.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Fold {
+    /// The sum of their products with the weights of the plane's feature.
+    Products,
+    Sum,
+    Max,
+}
+
 /// Kernels beyond these make too long a text.
 const MAX_KERNEL: usize = 7;
 const MAX_STRIDE: usize = 2;
 
-impl Depthwise {
+impl Sliding {
     /// `None` where windows are large or have holes.
-    pub fn of([outer, rows, cols]: &[Slide; 3], block: [usize; 2]) -> Option<Depthwise> {
+    pub fn of([outer, rows, cols]: &[Slide; 3], block: [usize; 2]) -> Option<Sliding> {
         let fits = |slide: &Slide| {
             slide.kernel <= MAX_KERNEL
                 && slide.stride <= MAX_STRIDE
                 && (slide.dilation == 1 || slide.kernel == 1)
         };
         let small = *outer == Slide::NONE && fits(rows) && fits(cols);
-        small.then_some(Depthwise {
+        small.then_some(Sliding {
             kernel: [rows.kernel, cols.kernel],
             stride: [rows.stride, cols.stride],
             block: [block[0].min(rows.y.max(1)), block[1]],
         })
     }
 
-    /// Workgroups of 64 invocations for this many planes of y.
+    /// One for each block of this many planes of y, in workgroups of 64.
     pub fn n_invocations(&self, n_planes: usize, slides: &[Slide; 3]) -> usize {
         n_planes * slides[1].y.div_ceil(self.block[0]) * slides[2].y.div_ceil(self.block[1])
     }
 
     /// x: [batch, groups, x1, x2], w: [groups * features, kernel1, kernel2]
-    /// -> y: [batch, groups * features, y1, y2], one invocation for a block of y.
-    pub fn text(&self) -> String {
+    /// -> y: [batch, groups * features, y1, y2], one invocation for a block of y. What is stored is
+    /// `finish(folded, feature, number of the element)`.
+    pub fn text(&self, fold: Fold) -> String {
+        let (start, outside) = match fold {
+            Fold::Max => ("bitcast<f32>(0xff7fffffu)", "bitcast<f32>(0xff7fffffu)"),
+            Fold::Products | Fold::Sum => ("0.0", "0.0"),
+        };
         let ([k1, k2], [s1, s2], [n_rows, n_cols]) = (self.kernel, self.stride, self.block);
         let mut text = format!(
             "@compute @workgroup_size(64)
@@ -67,12 +81,13 @@ fn main(
         let mut line = |text_line: String| {
             writeln!(text, "  {text_line}").expect("strings take what is written");
         };
-        for tap in 0..k1 * k2 {
+        let n_weights = if fold == Fold::Products { k1 * k2 } else { 0 };
+        for tap in 0..n_weights {
             line(format!("let w{tap} = load_w(m * {}u + {tap}u);", k1 * k2));
         }
         for row in 0..n_rows {
             for col in 0..n_cols {
-                line(format!("var y{row}_{col} = 0.0;"));
+                line(format!("var y{row}_{col} = {start};"));
             }
         }
         for row in 0..(n_rows - 1) * s1 + k1 {
@@ -83,12 +98,17 @@ fn main(
             ));
             for col in 0..(n_cols - 1) * s2 + k2 {
                 line(format!(
-                    "let x{row}_{col} = select(0.0, load_x(at{row} + {col}u), in{row} && first2 + {col}u < params.x2);"
+                    "let x{row}_{col} = select({outside}, load_x(at{row} + {col}u), in{row} && first2 + {col}u < params.x2);"
                 ));
                 for (y_row, tap1) in seen(row, s1, k1, n_rows) {
                     for (y_col, tap2) in seen(col, s2, k2, n_cols) {
                         let tap = tap1 * k2 + tap2;
-                        line(format!("y{y_row}_{y_col} += x{row}_{col} * w{tap};"));
+                        let (y, x) = (format!("y{y_row}_{y_col}"), format!("x{row}_{col}"));
+                        line(match fold {
+                            Fold::Products => format!("{y} += {x} * w{tap};"),
+                            Fold::Sum => format!("{y} += {x};"),
+                            Fold::Max => format!("{y} = max({y}, {x});"),
+                        });
                     }
                 }
             }
