@@ -2,6 +2,7 @@
 //! may serve several of `q`; its recurrent forms, and rotary position embeddings.
 
 use super::attention_kernel::{self, Mask};
+use super::attention_rotary;
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
 use crate::kernel::{Call, Dispatch, Port, Refusal};
@@ -187,6 +188,9 @@ impl Op for Attention {
             _ => given.map_or(1, |n| usize::try_from(n).expect("parse has counted")),
         };
         let (q_heads, kv_heads) = (count(0, self.q_heads), count(1, self.kv_heads));
+        if q_heads == 0 || kv_heads == 0 {
+            return Err("there are no heads".into());
+        }
         let n_shared = q_heads / kv_heads;
         let heads = |port: Port, sizes: &[usize], n_heads: usize, n_shared: usize| {
             attention_kernel::heads(port, sizes, n_heads, n_shared)
@@ -275,11 +279,18 @@ impl Op for LinearAttention {
 /// Turns pairs of elements of each head by an angle that grows with the position.
 struct Rotary {
     n_heads: Option<i64>,
+    /// Elements of a head that are turned, all where it is 0.
+    turned: i64,
+    interleaved: bool,
 }
 
 fn rotary(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     let n_heads = check::count(attrs, "num_heads", 0)?.filter(|&n| n > 0);
-    Ok(Box::new(Rotary { n_heads }))
+    Ok(Box::new(Rotary {
+        n_heads,
+        turned: check::count(attrs, "rotary_embedding_dim", 0)?.unwrap_or(0),
+        interleaved: check::flag(attrs, "interleaved"),
+    }))
 }
 
 impl Op for Rotary {
@@ -300,5 +311,27 @@ impl Op for Rotary {
             }
         }
         Ok(vec![rules::fact(dtype, x.shape.clone())])
+    }
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let size = |n: i64| usize::try_from(n).expect("parse has counted");
+        let head_size = match (&call.sizes(0)[..], self.n_heads) {
+            ([_, _, _, size], _) => *size,
+            ([_, _, hidden], Some(n_heads)) => hidden / size(n_heads),
+            _ => return Err("the heads are unknown".into()),
+        };
+        let turned = if self.turned == 0 {
+            head_size
+        } else {
+            size(self.turned)
+        };
+        let rotary = attention_rotary::Rotary {
+            cos: 1,
+            sin: 2,
+            positions: 3,
+            head_size,
+            turned,
+            interleaved: self.interleaved,
+        };
+        attention_rotary::dispatch(&rotary, call)
     }
 }

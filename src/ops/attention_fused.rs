@@ -2,6 +2,7 @@
 //! fewer heads of keys and values than of queries.
 
 use super::attention_kernel::{self, Attention, Mask};
+use super::attention_rotary;
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
 use crate::kernel::{Call, Dispatch, Map, Port, Refusal, Storage};
@@ -53,7 +54,7 @@ pub const DEFS: &[OpDef] = &[
     ),
     check::microsoft(
         "RotaryEmbedding",
-        |_, _| Ok(Box::new(Rotary)),
+        rotary,
         &["opset com.microsoft 1\n input x: f32[b, s, 64]\n input p: i64[b, s]\n input c: f32[50, 4]
              y = com.microsoft::RotaryEmbedding(x, p, c, c)\n output y: f32[b, s, 64]"],
     ),
@@ -348,7 +349,20 @@ impl Op for GroupQuery {
 }
 
 /// x, positions, cos, sin -> like x.
-struct Rotary;
+struct Rotary {
+    interleaved: bool,
+    /// Of heads that are turned in part, or of sequences in one batch.
+    is_special: bool,
+}
+
+fn rotary(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    let special = ["rotary_embedding_dim", "is_packed_batching"];
+    Ok(Box::new(Rotary {
+        interleaved: check::flag(attrs, "interleaved"),
+        is_special: special.iter().any(|name| check::flag(attrs, name))
+            || attrs.float("scale").is_some_and(|scale| scale != 1.0),
+    }))
+}
 
 impl Op for Rotary {
     fn infer(&self, inputs: &Inputs) -> Result<Vec<Fact>> {
@@ -356,5 +370,29 @@ impl Op for Rotary {
         let dtype = rules::same_dtype(inputs, [0, 2, 3])?;
         rules::unify_shapes(inputs.shape(2), inputs.shape(3), "cos and sin")?;
         Ok(vec![rules::fact(dtype, x.shape.clone())])
+    }
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if self.is_special {
+            return Err("heads turned in part have no kernel".into());
+        }
+        // Heads are as long as both halves of the cache.
+        let half = call.sizes(2).last().copied().unwrap_or(0);
+        let rotary = attention_rotary::Rotary {
+            cos: 2,
+            sin: 3,
+            positions: 1,
+            head_size: 2 * half,
+            turned: 2 * half,
+            interleaved: self.interleaved,
+        };
+        if half == 0
+            || call
+                .sizes(0)
+                .last()
+                .is_none_or(|size| size % (2 * half) != 0)
+        {
+            return Err("the cache is not for heads of x".into());
+        }
+        attention_rotary::dispatch(&rotary, call)
     }
 }

@@ -7,6 +7,7 @@ mod activation;
 mod attention;
 mod attention_fused;
 mod attention_kernel;
+mod attention_rotary;
 mod attrs;
 mod axis;
 mod binary;

@@ -65,22 +65,25 @@ pub(super) fn launch(product: &Product, variant: Variant, caps: &Capabilities) -
         Variant::Block => {
             let body = include_str!("product_block.wgsl");
             let (kernel, n_blocks) = begin("product_block", body, 4, 8);
-            epilogue(product, vectors(product, kernel)).launch(grid(n_blocks.div_ceil(64), caps))
+            epilogue(product, vectors(product, kernel, along(product)))
+                .launch(grid(n_blocks.div_ceil(64), caps))
         }
         Variant::Row => {
             let body = include_str!("product_row.wgsl");
             let (kernel, n_blocks) = begin("product_row", body, 1, 4);
-            epilogue(product, vectors(product, kernel)).launch(grid(n_blocks.div_ceil(64), caps))
+            epilogue(product, vectors(product, kernel, along(product)))
+                .launch(grid(n_blocks.div_ceil(64), caps))
         }
         Variant::Split { rows } => {
             // Neighbours read what lies together: along a row of b, or down a column.
-            let (cols, first, next) = match along(product).1 {
+            let along = along(product);
+            let (cols, first, next) = match along.1 {
                 Along::K => (2, "lane / STEPS", "lane % STEPS"),
                 _ => (8, "lane % COLS", "lane / COLS"),
             };
             let body = include_str!("product_split.wgsl");
             let (kernel, n_groups) = begin("product_split", body, rows, cols * 4);
-            let kernel = vectors(product, kernel)
+            let kernel = vectors(product, kernel, along)
                 .constant("ROWS", rows)
                 .constant("COLS", cols)
                 .constant("STEPS", 256 / cols)
@@ -93,7 +96,12 @@ fn step_of(lane: u32) -> u32 {{ return {next}; }}"
         Variant::Tile { rows } => {
             let body = include_str!("product_tile.wgsl");
             let (kernel, n_groups) = begin("product_tile", body, rows * 16, 64);
-            let kernel = vectors(product, kernel).constant("ROWS", rows);
+            // A tile takes rows of b: from columns, one element of each.
+            let along = match along(product) {
+                (a, Along::K) if product.blocks_b.is_none() => (a, Along::Single),
+                along => along,
+            };
+            let kernel = vectors(product, kernel, along).constant("ROWS", rows);
             epilogue(product, kernel).launch(grid(n_groups, caps))
         }
     }
@@ -146,8 +154,7 @@ fn elements(product: &Product, kernel: Kernel) -> Kernel {
 /// - `fn right4(first: u32, k: u32, col: u32) -> mat4x4<f32>`, four of these rows.
 ///
 /// Elements beyond k are 0; columns beyond n are any of the matrix.
-fn vectors(product: &Product, kernel: Kernel) -> Kernel {
-    let (a, b) = along(product);
+fn vectors(product: &Product, kernel: Kernel, (a, b): (Along, Along)) -> Kernel {
     let kernel = match a {
         Along::Single => kernel.read("a", product.a.port).snippet(
             "fn left(at: u32, k: u32) -> f32 {
