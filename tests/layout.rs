@@ -34,7 +34,7 @@ const MAP: &[(&str, &[&str])] = &[
         "web",
         &[
             "error", "tensor", "kernel", "graph", "model", "inspect", "picture", "plan", "backend",
-            "session",
+            "session", "trace",
         ],
     ),
 ];

@@ -1,10 +1,14 @@
 //! What a model is made of, as data: for people, tables and pictures.
 
+mod difference;
+
 use std::collections::BTreeMap;
 
 use crate::graph::{Graph, Source, ValueId};
 use crate::model::{Meta, Model};
 use crate::tensor::{Data, Fact, Tensor};
+
+pub use difference::{Difference, difference};
 
 /// A model at a glance.
 #[derive(Clone, Debug)]

@@ -36,41 +36,30 @@ pub fn copy(
 ) -> Result<Launch, Refusal> {
     let pair = Pair::of(from, to);
     let unit = Unit::of(x.storage, &pair.runs());
-    if unit.is_packed() {
-        if !to.is_dense() {
-            return Err("parts of words cannot be written".into());
+    if let Some(matrices) = Matrices::of(&pair).filter(|_| !x.storage.is_packed()) {
+        if !caps.software && matrices.rows.min(matrices.cols) >= MIN_TILED {
+            return Ok(matrices.tiles(name, x, y, caps));
         }
-        let kernel = Map::kernel(
-            name,
-            "fn element(i: u32) -> y_value { return load_x(u32(place(i).x)); }",
-        );
+        if caps.software && pair.is_in_fours() && matrices.rows.is_multiple_of(4) {
+            return Ok(matrices.blocks(name, x, y, caps));
+        }
+    }
+    if unit.n_elems == 1 && to.is_dense() {
+        let kernel = Map::kernel(name, include_str!("../wgsl/copy_fours.wgsl"))
+            .param("last", to.len().saturating_sub(1))
+            .param_i32("x_step", word(pair.strides[pair.rank() - 1][0]));
         let kernel = pair.declare(kernel).read("x", x);
-        return Ok(Map::launch(kernel, y, to.len(), caps));
+        return Ok(Map::fours(kernel, y, to.len(), caps));
     }
-    if let Some(tiles) = Tiles::of(&pair).filter(|_| !caps.software) {
-        return Ok(tiles.launch(name, x, y, caps));
+    if unit.is_packed() {
+        return Err("parts of words cannot be written".into());
     }
-    // Where only y lies side by side, four elements are loaded for each vector that is stored.
-    let picks = unit.n_elems == 1 && pair.fills_vectors_of_y();
-    let (body, unit_y, pair) = if picks {
-        let unit_y = Unit::of(y.storage, &[4]);
-        (
-            include_str!("../wgsl/copy_picks.wgsl"),
-            unit_y,
-            pair.by_four_of_y(),
-        )
-    } else {
-        let pair = pair.by(unit.n_elems);
-        (include_str!("../wgsl/copy.wgsl"), unit, pair)
-    };
+    let pair = pair.by(unit.n_elems);
     let n_units: usize = pair.sizes.iter().product();
-    let mut kernel = Kernel::new(name, body).param("n_units", n_units);
-    if picks {
-        kernel = kernel.param_i32("pick_stride", word(pair.strides[pair.rank() - 1][0] / 4));
-    }
+    let kernel = Kernel::new(name, include_str!("../wgsl/copy.wgsl")).param("n_units", n_units);
     let kernel = unit.read(pair.declare(kernel), "x", x);
     let n_groups = n_units.div_ceil(map::WORKGROUP);
-    Ok(unit_y.write(kernel, y).launch(grid(n_groups, caps)))
+    Ok(unit.write(kernel, y).launch(grid(n_groups, caps)))
 }
 
 /// Writes all of `x` to `y`, in the same order.
@@ -87,24 +76,21 @@ impl Pair {
 
     /// The lengths of what lies side by side in both, and where it begins.
     fn runs(&self) -> Vec<usize> {
-        if self.strides[self.rank() - 1] != [1, 1] {
+        let (last, outer) = self.strides.split_last().expect("there is an axis");
+        if *last != [1, 1] {
             return vec![1];
         }
-        [self.runs_of(0), self.runs_of(1)].concat()
-    }
-
-    /// On one side, if the last axis lies side by side there.
-    fn runs_of(&self, side: usize) -> Vec<usize> {
-        let (_, outer) = self.strides.split_last().expect("there is an axis");
-        let starts = outer.iter().map(|strides| strides[side]);
-        let starts = starts.chain([self.bases[side]]);
+        let starts = outer.iter().chain([&self.bases]).flatten();
         let starts = starts.map(|start| usize::try_from(start.unsigned_abs()).unwrap_or(1));
         starts.chain(self.sizes.last().copied()).collect()
     }
 
-    fn fills_vectors_of_y(&self) -> bool {
-        let side_by_side = self.strides[self.rank() - 1][1] == 1;
-        side_by_side && self.runs_of(1).iter().all(|run| run.is_multiple_of(4))
+    /// True where a transposition of the last axis can go by vectors on both sides.
+    fn is_in_fours(&self) -> bool {
+        let (last, outer) = self.strides.split_last().expect("there is an axis");
+        let steps = outer.iter().flatten().filter(|&&step| step != 1);
+        let mut steps = steps.chain(&self.bases).chain([&last[0]]);
+        steps.all(|step| step % 4 == 0) && self.sizes[self.rank() - 1].is_multiple_of(4)
     }
 
     /// In units of so many elements, on both sides.
@@ -119,49 +105,42 @@ impl Pair {
         self
     }
 
-    /// In vectors of y, elements of x.
-    fn by_four_of_y(mut self) -> Pair {
-        let last = self.rank() - 1;
-        self.sizes[last] /= 4;
-        for strides in &mut self.strides[..last] {
-            strides[1] /= 4;
-        }
-        self.strides[last][0] *= 4;
-        self.bases[1] /= 4;
-        self
-    }
-
-    /// Adds `fn place(i: u32) -> vec2<i32>`: where step `i` of the walk is in x and in y.
+    /// Adds `fn place(i: u32) -> vec3<i32>`: where step `i` of the walk is in x and in y, and how
+    /// many steps the run along the last axis still has.
     fn declare(&self, mut kernel: Kernel) -> Kernel {
-        let mut text = "fn place(i: u32) -> vec2<i32> {
+        let mut text = "fn place(i: u32) -> vec3<i32> {
   var at = vec2<i32>(params.x_base, params.y_base);
   var rest = i;\n"
             .to_owned();
         kernel = kernel.param_i32("x_base", word(self.bases[0]));
         kernel = kernel.param_i32("y_base", word(self.bases[1]));
         for axis in (0..self.rank()).rev() {
+            let [x, y] = self.strides[axis].map(word);
+            kernel = kernel
+                .param(&format!("size{axis}"), self.sizes[axis])
+                .param_i32(&format!("x_stride{axis}"), x)
+                .param_i32(&format!("y_stride{axis}"), y);
             if axis > 0 {
-                kernel = kernel.param(&format!("size{axis}"), self.sizes[axis]);
                 text.push_str(&format!("  let outer{axis} = rest / params.size{axis};\n"));
                 text.push_str(&format!("  rest -= outer{axis} * params.size{axis};\n"));
+            }
+            if axis + 1 == self.rank() {
+                text.push_str(&format!("  let left = i32(params.size{axis} - rest);\n"));
             }
             let strides = format!("vec2<i32>(params.x_stride{axis}, params.y_stride{axis})");
             text.push_str(&format!("  at += i32(rest) * {strides};\n"));
             if axis > 0 {
                 text.push_str(&format!("  rest = outer{axis};\n"));
             }
-            let [x, y] = self.strides[axis].map(word);
-            kernel = kernel.param_i32(&format!("x_stride{axis}"), x);
-            kernel = kernel.param_i32(&format!("y_stride{axis}"), y);
         }
-        text.push_str("  return at;\n}");
+        text.push_str("  return vec3<i32>(at, left);\n}");
         kernel.snippet(&text)
     }
 }
 
 /// A transposition of the last axis of y, along which x does not lie side by side, with the axis
 /// along which it does.
-struct Tiles {
+struct Matrices {
     rows: usize,
     cols: usize,
     /// Of y's rows.
@@ -172,15 +151,15 @@ struct Tiles {
     batch: Pair,
 }
 
-impl Tiles {
-    fn of(pair: &Pair) -> Option<Tiles> {
+impl Matrices {
+    fn of(pair: &Pair) -> Option<Matrices> {
         let last = pair.rank() - 1;
         let [x_stride, 1] = pair.strides[last] else {
             return None;
         };
         let row_axis = (0..last).rev().find(|&axis| pair.strides[axis][0] == 1)?;
         let (rows, cols) = (pair.sizes[row_axis], pair.sizes[last]);
-        if rows.min(cols) < MIN_TILED || matches!(x_stride, 0 | 1) {
+        if matches!(x_stride, 0 | 1) {
             return None;
         }
         let y_stride = pair.strides[row_axis][1];
@@ -193,7 +172,7 @@ impl Tiles {
             batch.sizes.push(1);
             batch.strides.push([0, 0]);
         }
-        Some(Tiles {
+        Some(Matrices {
             rows,
             cols,
             y_stride,
@@ -202,7 +181,7 @@ impl Tiles {
         })
     }
 
-    fn launch(&self, name: &'static str, x: Port, y: Port, caps: &Capabilities) -> Launch {
+    fn tiles(&self, name: &'static str, x: Port, y: Port, caps: &Capabilities) -> Launch {
         let (down, across) = (self.rows.div_ceil(TILE), self.cols.div_ceil(TILE));
         let n_tiles = down * across * self.batch.sizes.iter().product::<usize>();
         let kernel = Kernel::new(name, include_str!("../wgsl/copy_tiles.wgsl"))
@@ -219,6 +198,33 @@ impl Tiles {
             .write("y", y)
             .launch(grid(n_tiles, caps))
     }
+
+    /// Where all numbers but a 1 are multiples of four.
+    fn blocks(&self, name: &'static str, x: Port, y: Port, caps: &Capabilities) -> Launch {
+        let batch = Pair {
+            sizes: self.batch.sizes.clone(),
+            strides: self
+                .batch
+                .strides
+                .iter()
+                .map(|s| s.map(|n| n / 4))
+                .collect(),
+            bases: self.batch.bases.map(|base| base / 4),
+        };
+        let (rows, cols) = (self.rows / 4, self.cols / 4);
+        let n_blocks = rows * cols * batch.sizes.iter().product::<usize>();
+        let kernel = Kernel::new(name, include_str!("../wgsl/copy_blocks.wgsl"))
+            .param("rows", rows)
+            .param("cols", cols)
+            .param_i32("x_stride", word(self.x_stride / 4))
+            .param_i32("y_stride", word(self.y_stride / 4))
+            .param("n_blocks", n_blocks);
+        batch
+            .declare(kernel)
+            .read_vec4("x", x)
+            .write_vec4("y", y)
+            .launch(grid(n_blocks.div_ceil(map::WORKGROUP), caps))
+    }
 }
 
 fn word_of(n_elems: usize) -> i64 {
@@ -228,4 +234,59 @@ fn word_of(n_elems: usize) -> i64 {
 /// A number for the device: tensors have fewer than 2^31 elements.
 fn word(n_elems: i64) -> i32 {
     i32::try_from(n_elems).expect("the plan refuses tensors of 2^31 elements")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Operand, Storage};
+
+    /// The shader that copies a view of all of `x`, which has one word for what it is about.
+    fn chosen(storage: Storage, x: &View, software: bool) -> &'static str {
+        let port = |operand| Port { operand, storage };
+        let (input, output) = (port(Operand::Input(0)), port(Operand::Output(0)));
+        let caps = Capabilities {
+            software,
+            ..Capabilities::default()
+        };
+        let y = View::dense(&x.sizes);
+        let launch = copy("test", (input, x), (output, &y), &caps).unwrap();
+        let words = ["workgroup>", "n_blocks", "x_step", "n_units"];
+        let found = words.into_iter().find(|word| launch.code.contains(word));
+        found.expect("every shader has one of the words")
+    }
+
+    #[test]
+    fn transpositions_go_by_tiles_and_on_a_cpu_by_blocks() {
+        let turned = View::dense(&[2, 32, 64]).permuted(&[0, 2, 1]);
+        assert_eq!(chosen(Storage::F32, &turned, false), "workgroup>");
+        assert_eq!(chosen(Storage::F32, &turned, true), "n_blocks");
+        assert_eq!(chosen(Storage::U8, &turned, true), "x_step");
+        let narrow = View::dense(&[3, 64]).permuted(&[1, 0]);
+        assert_eq!(chosen(Storage::F32, &narrow, false), "x_step");
+    }
+
+    #[test]
+    fn runs_that_fill_units_move_as_units() {
+        let heads = View::dense(&[5, 3, 8]).permuted(&[1, 0, 2]);
+        assert_eq!(chosen(Storage::F32, &heads, false), "n_units");
+        assert_eq!(chosen(Storage::U8, &heads, false), "n_units");
+        let odd = View::dense(&[5, 3, 7]).permuted(&[1, 0, 2]);
+        assert_eq!(chosen(Storage::F32, &odd, false), "x_step");
+        let shifted = View::dense(&[5, 9]).sliced(1, 1, 1, 8);
+        assert_eq!(chosen(Storage::F32, &shifted, false), "x_step");
+    }
+
+    #[test]
+    fn parts_of_words_are_refused() {
+        let caps = Capabilities::default();
+        let port = |operand| Port {
+            operand,
+            storage: Storage::U8,
+        };
+        let (x, y) = (port(Operand::Input(0)), port(Operand::Output(0)));
+        let to = |cols| View::dense(&[2, 16]).sliced(1, 0, 1, cols);
+        assert!(copy("test", (x, &View::dense(&[2, 8])), (y, &to(8)), &caps).is_ok());
+        assert!(copy("test", (x, &View::dense(&[2, 7])), (y, &to(7)), &caps).is_err());
+    }
 }

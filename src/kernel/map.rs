@@ -23,6 +23,23 @@ impl Map {
         Kernel::new(name, body)
     }
 
+    /// Launches `fn four(i: u32) -> vec4<y_value>`, which computes elements `i` to `i + 3` together:
+    /// for where one costs nearly as much as its neighbours with it. What it gives behind the end
+    /// is stored in the rest of the buffer, and nobody reads it.
+    pub fn fours(kernel: Kernel, y: Port, n_elems: usize, caps: &Capabilities) -> Launch {
+        let n_fours = n_elems.div_ceil(4);
+        let kernel = kernel.param("n_elems", n_fours);
+        let kernel = if y.storage.is_packed() {
+            kernel.write("y", y)
+        } else {
+            kernel.write_vec4("y", y)
+        };
+        kernel
+            .snippet("fn element(i: u32) -> vec4<y_value> { return four(4u * i); }")
+            .snippet(include_str!("../wgsl/map.wgsl"))
+            .launch(grid(n_fours.div_ceil(WORKGROUP), caps))
+    }
+
     /// Binds `y` and launches over its elements, whole words at a time where they are packed.
     pub fn launch(kernel: Kernel, y: Port, n_elems: usize, caps: &Capabilities) -> Launch {
         let (shell, n_invocations) = if y.storage.is_packed() {

@@ -80,7 +80,8 @@ impl Storage {
         Some(match dtype {
             DType::F32 => Storage::F32,
             DType::F16 if caps.shader_f16 => Storage::F16,
-            DType::F16 => Storage::F32,
+            // As on the cpu, doubles are computed in single precision.
+            DType::F16 | DType::F64 => Storage::F32,
             DType::I32 | DType::I64 => Storage::I32,
             DType::U32 | DType::U64 => Storage::U32,
             DType::I8 => Storage::I8,
@@ -200,6 +201,23 @@ impl Dispatch {
         }
     }
 
+    /// A buffer of words that the plan knows. They travel as parameters of launches that read
+    /// nothing, which therefore run once.
+    pub fn add_words(&mut self, words: &[u32]) -> Port {
+        let port = self.add_scratch(Storage::U32, words.len());
+        for (idx, chunk) in words.chunks(WORDS_PER_LAUNCH).enumerate() {
+            let mut padded = chunk.to_vec();
+            padded.resize(WORDS_PER_LAUNCH, 0);
+            let kernel = Kernel::new("words", include_str!("../wgsl/words.wgsl"))
+                .param("first", idx * WORDS_PER_LAUNCH)
+                .param("n", chunk.len())
+                .param_words("words", &padded)
+                .write("y", port);
+            self.launches.push(kernel.launch([16, 1, 1]));
+        }
+        port
+    }
+
     /// A buffer for intermediate values.
     pub fn add_scratch(&mut self, storage: Storage, n_elems: usize) -> Port {
         self.scratch.push(storage.size_bytes(n_elems));
@@ -209,6 +227,9 @@ impl Dispatch {
         }
     }
 }
+
+/// One text for every length: a part of the words that a uniform buffer may hold.
+const WORDS_PER_LAUNCH: usize = 1024;
 
 /// Why there is no kernel for a node.
 pub type Refusal = Cow<'static, str>;

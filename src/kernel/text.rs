@@ -61,6 +61,17 @@ impl Kernel {
         })
     }
 
+    /// `params.name`, words in vectors of four; behind all other parameters.
+    pub fn param_words(mut self, name: &str, words: &[u32]) -> Kernel {
+        let aligned = self.params.len().next_multiple_of(4);
+        self.params.resize(aligned, 0);
+        self.params.extend(words);
+        let n_vectors = words.len().div_ceil(4);
+        writeln!(self.members, "  {name}: array<vec4<u32>, {n_vectors}>,")
+            .expect("strings take what is written");
+        self
+    }
+
     fn push_param(&mut self, name: &str, wgsl: &str, word: u32) {
         self.params.push(word);
         writeln!(self.members, "  {name}: {wgsl},").expect("strings take what is written");
@@ -119,9 +130,13 @@ impl Kernel {
             return self.write(name, port);
         }
         let (element, value) = (port.storage.element(), port.storage.value());
+        let rounded = match port.storage {
+            Storage::F16 => "nearest_half4(value)",
+            _ => "value",
+        };
         self.bind(name, port, &format!("vec4<{element}>"), true)
             .snippet(&format!(
-                "fn store_{name}(i: u32, value: vec4<{value}>) {{ {name}[i] = vec4<{element}>(value); }}"
+                "fn store_{name}(i: u32, value: vec4<{value}>) {{ {name}[i] = vec4<{element}>({rounded}); }}"
             ))
     }
 
@@ -156,6 +171,9 @@ impl Kernel {
             code.push_str(&self.members);
             code.push_str("}\n@group(0) @binding(0) var<uniform> params: Params;\n");
             params.resize(params.len().next_multiple_of(4), 0);
+        }
+        if self.head.contains("nearest_half") {
+            code.push_str(include_str!("../wgsl/half.wgsl"));
         }
         code.push_str(&self.head);
         code.push_str(&self.body);
@@ -207,7 +225,9 @@ fn store(name: &str, storage: Storage) -> String {
             return format!("fn store_{name}(i: u32, value: {value}) {{ {name}[i] = value; }}");
         }
         Storage::F16 => {
-            return format!("fn store_{name}(i: u32, value: f32) {{ {name}[i] = f16(value); }}");
+            return format!(
+                "fn store_{name}(i: u32, value: f32) {{ {name}[i] = f16(nearest_half(value)); }}"
+            );
         }
         Storage::I8 => "bitcast<vec4<u32>>(value)",
         Storage::U8 => "value",

@@ -1,8 +1,10 @@
 //! Attention: `y = softmax(q k^T * scale + mask) v` for each head, where fewer heads of `k` and `v`
 //! may serve several of `q`; its recurrent forms, and rotary position embeddings.
 
+use super::attention_kernel::{self, Mask};
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Port, Refusal};
 use crate::tensor::{Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -12,6 +14,10 @@ pub const DEFS: &[OpDef] = &[
         &[
             "opset 23\n input q: f32[b, 8, s, 16]\n input k: f32[b, 2, t, 16]\n input v: f32[b, 2, t, 32]
              y = Attention(q, k, v)\n output y: f32[b, 8, s, 32]",
+            "opset 23\n input q: f32[2, 3, 35, 16]\n input k: f32[2, 3, 35, 16]\n input v: f32[2, 3, 35, 16]
+             y = Attention(q, k, v) {is_causal = 1}\n output y: f32[2, 3, 35, 16]",
+            "opset 23\n input q: f32[b, 5, 48]\n input k: f32[b, t, 24]\n input v: f32[b, t, 12]\n input m: f32[5, t]
+             y = Attention(q, k, v, m) {q_num_heads = 4, kv_num_heads = 2}\n output y: f32[b, 5, 24]",
             "opset 23\n input q: f16[b, s, 64]\n input k: f16[b, 5, 16]\n input v: f16[b, 5, 24]
              input pk: f16[b, 2, p, 8]\n input pv: f16[b, 2, p, 12]
              y, k2, v2, qk = Attention(q, k, v, _, pk, pv) {q_num_heads = 8, kv_num_heads = 2}
@@ -83,12 +89,22 @@ fn heads(what: &str, shape: &Shape, n_heads: Option<i64>) -> Result<Heads> {
 struct Attention {
     q_heads: Option<i64>,
     kv_heads: Option<i64>,
+    scale: Option<f32>,
+    softcap: f32,
+    is_causal: bool,
+    has_window: bool,
 }
 
 fn attention(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     Ok(Box::new(Attention {
         q_heads: check::count(attrs, "q_num_heads", 1)?,
         kv_heads: check::count(attrs, "kv_num_heads", 1)?,
+        scale: attrs.float("scale"),
+        softcap: attrs.float("softcap").unwrap_or(0.0),
+        is_causal: check::flag(attrs, "is_causal"),
+        has_window: ["left_window_size", "right_window_size"]
+            .iter()
+            .any(|name| attrs.int(name).is_some_and(|size| size >= 0)),
     }))
 }
 
@@ -160,6 +176,53 @@ impl Op for Attention {
         Ok(outputs
             .map(|(dtype, dims)| rules::fact(dtype, Some(Shape(dims))))
             .into())
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if call.has_output(3) || call.has_input(6) || self.has_window {
+            return Err("scores as an output, windows and padded keys have no kernel".into());
+        }
+        let count = |idx: usize, given: Option<i64>| match call.sizes(idx)[..] {
+            [_, heads, _, _] => heads,
+            _ => given.map_or(1, |n| usize::try_from(n).expect("parse has counted")),
+        };
+        let (q_heads, kv_heads) = (count(0, self.q_heads), count(1, self.kv_heads));
+        let n_shared = q_heads / kv_heads;
+        let heads = |port: Port, sizes: &[usize], n_heads: usize, n_shared: usize| {
+            attention_kernel::heads(port, sizes, n_heads, n_shared)
+        };
+        let q = heads(call.input(0)?, &call.sizes(0), q_heads, n_shared);
+        let mut dispatch = Dispatch::default();
+        let new_k = heads(call.input(1)?, &call.sizes(1), kv_heads, 1);
+        let new_v = heads(call.input(2)?, &call.sizes(2), kv_heads, 1);
+        let [k, v] = [(new_k, 4, 1), (new_v, 5, 2)].map(|(new, past, present)| {
+            attention_kernel::with_past(&mut dispatch, call, new, past, present)
+        });
+        let n_past = match call.has_input(4) {
+            true => call.sizes(4)[2],
+            false => 0,
+        };
+        let y = heads(call.output(0)?, &call.output_sizes(0), q_heads, n_shared);
+        let scale = self.scale.unwrap_or(1.0 / (q.size() as f32).sqrt());
+        let mask = match call.has_input(3) {
+            true => Some(Mask {
+                port: call.input(3)?,
+                sizes: call.sizes(3),
+            }),
+            false => None,
+        };
+        let attention = attention_kernel::Attention {
+            q,
+            k: k?,
+            v: v?,
+            y,
+            scale,
+            softcap: self.softcap,
+            causal_offset: self.is_causal.then_some(n_past),
+            mask,
+        };
+        attention_kernel::append(&attention, &mut dispatch, call)?;
+        Ok(dispatch)
     }
 }
 

@@ -1,8 +1,10 @@
 //! ONNX Runtime's fused attention: multi-head attention after or with its projections, and with
 //! fewer heads of keys and values than of queries.
 
+use super::attention_kernel::{self, Attention, Mask};
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Map, Port, Refusal, Storage};
 use crate::tensor::{Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -25,6 +27,12 @@ pub const DEFS: &[OpDef] = &[
             "opset com.microsoft 1\n input q: f32[b, s, 64]\n input k: f32[b, t, 64]\n input v: f32[b, t, 32]
              y, pk, pv = com.microsoft::MultiHeadAttention(q, k, v) {num_heads = 8}
              output y: f32[b, s, 32]\n output pk: f32[b, 8, t, 8]\n output pv: f32[b, 8, t, 4]",
+            "opset com.microsoft 1\n input q: f32[2, 5, 64]\n input k: f32[2, 7, 64]\n input v: f32[2, 7, 32]
+             input c: f32[160]\n input m: i32[2, 7]
+             y = com.microsoft::MultiHeadAttention(q, k, v, c, m) {num_heads = 4}\n output y: f32[2, 5, 32]",
+            "opset com.microsoft 1\n input q: f32[2, 3, 16]\n input k: f32[2, 3, 16]\n input p: f32[2, 2, 4, 8]\n input m: f32[1, 2, 3, 7]
+             y, pk, pv = com.microsoft::MultiHeadAttention(q, k, k, _, _, m, p, p) {num_heads = 2, unidirectional = 1}
+             output y: f32[2, 3, 16]\n output pk: f32[2, 2, 7, 8]\n output pv: f32[2, 2, 7, 8]",
             "opset com.microsoft 1\n input qkv: f16[b, s, 4, 3, 16]
              y = com.microsoft::MultiHeadAttention(qkv) {num_heads = 4}
              output y: f16[b, s, 64]",
@@ -127,11 +135,20 @@ impl Op for Projected {
 
 struct MultiHead {
     n_heads: i64,
+    scale: Option<f32>,
+    is_causal: bool,
+    /// What is added to the scores of keys that are padding.
+    mask_filter_value: f32,
 }
 
 fn multi_head(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     let n_heads = n_heads(attrs, "num_heads")?;
-    Ok(Box::new(MultiHead { n_heads }))
+    Ok(Box::new(MultiHead {
+        n_heads,
+        scale: attrs.float("scale").filter(|&scale| scale != 0.0),
+        is_causal: check::flag(attrs, "unidirectional"),
+        mask_filter_value: attrs.float("mask_filter_value").unwrap_or(-10_000.0),
+    }))
 }
 
 impl Op for MultiHead {
@@ -184,6 +201,107 @@ impl Op for MultiHead {
             .map(|dims| rules::fact(dtype, Some(Shape(dims))))
             .into())
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let plain = |idx: usize| call.has_input(idx) && call.sizes(idx).len() <= 4;
+        if !(plain(0) && plain(1) && plain(2)) || call.has_input(8) || call.has_output(3) {
+            return Err("packed heads, caches in place and scores have no kernel".into());
+        }
+        let n_heads = usize::try_from(self.n_heads).expect("parse has counted");
+        let mut dispatch = Dispatch::default();
+        let mut bias_offset = 0;
+        let mut heads = Vec::new();
+        for idx in 0..3 {
+            let sizes = call.sizes(idx);
+            let mut port = call.input(idx)?;
+            if call.has_input(3) {
+                if sizes.len() != 3 {
+                    return Err("a bias of keys in heads has no kernel".into());
+                }
+                port = biased(&mut dispatch, call, idx, bias_offset)?;
+                bias_offset += sizes[2];
+            }
+            heads.push(attention_kernel::heads(port, &sizes, n_heads, 1));
+        }
+        let [q, k, v] = heads.try_into().ok().expect("there are three");
+        let k = attention_kernel::with_past(&mut dispatch, call, k, 6, 1)?;
+        let v = attention_kernel::with_past(&mut dispatch, call, v, 7, 2)?;
+        let y = attention_kernel::heads(call.output(0)?, &call.output_sizes(0), n_heads, 1);
+        let n_past = match call.has_input(6) {
+            true => call.sizes(6)[2],
+            false => 0,
+        };
+        let mask = match (call.has_input(4), call.has_input(5)) {
+            (false, false) => None,
+            (false, true) => Some(Mask {
+                port: call.input(5)?,
+                sizes: call.sizes(5),
+            }),
+            (true, false) => Some(self.padding(&mut dispatch, call)?),
+            (true, true) => return Err("two masks have no kernel".into()),
+        };
+        let scale = self.scale.unwrap_or(1.0 / (q.size() as f32).sqrt());
+        let attention = Attention {
+            q,
+            k,
+            v,
+            y,
+            scale,
+            softcap: 0.0,
+            causal_offset: self.is_causal.then_some(n_past),
+            mask,
+        };
+        attention_kernel::append(&attention, &mut dispatch, call)?;
+        Ok(dispatch)
+    }
+}
+
+impl MultiHead {
+    /// [batch, keys], 0 where a key is padding -> what is added to the scores.
+    fn padding(&self, dispatch: &mut Dispatch, call: &Call) -> Result<Mask, Refusal> {
+        let [batch, keys] = call.sizes(4)[..] else {
+            return Err("lengths of sequences have no kernel".into());
+        };
+        let port = dispatch.add_scratch(Storage::F32, batch * keys);
+        let body = "fn element(i: u32) -> y_value {
+  return select(params.filtered, 0.0, load_mask(i) != mask_value());
+}
+";
+        let kernel = Map::kernel("attention_padding", body)
+            .param_f32("filtered", self.mask_filter_value)
+            .read("mask", call.input(4)?);
+        let launch = Map::launch(kernel, port, batch * keys, call.caps);
+        dispatch.launches.push(launch);
+        Ok(Mask {
+            port,
+            sizes: vec![batch, 1, 1, keys],
+        })
+    }
+}
+
+/// An input of [b, length, width] plus its part of the bias of all three.
+fn biased(
+    dispatch: &mut Dispatch,
+    call: &Call,
+    idx: usize,
+    offset: usize,
+) -> Result<Port, Refusal> {
+    let sizes = call.sizes(idx);
+    let n_elems = sizes.iter().product();
+    let x = call.input(idx)?;
+    let port = dispatch.add_scratch(x.storage, n_elems);
+    let body = "fn element(i: u32) -> y_value {
+  return load_x(i) + load_bias(params.offset + i % params.width);
+}
+";
+    let kernel = Map::kernel("attention_bias", body)
+        .param("offset", offset)
+        .param("width", sizes[2])
+        .read("x", x)
+        .read("bias", call.input(3)?);
+    let launch = Map::launch(kernel, port, n_elems, call.caps);
+    dispatch.launches.push(launch);
+    Ok(port)
 }
 
 struct GroupQuery {

@@ -1,6 +1,7 @@
 //! Convolutions: `y[n, m, o] = sum_{c, k} x[n, c, o * stride + k * dilation - pad] * w[m, c, k] + b[m]`,
 //! and the same over quantised elements.
 
+use super::conv_integer;
 use super::conv_kernels::{self, Activation, Geometry};
 use super::window::Window;
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
@@ -43,6 +44,9 @@ pub const DEFS: &[OpDef] = &[
              y = Conv(x, k, b)\n output y: f32[2, 6, 5, 5]",
             "input x: f32[1, 36, 10, 7]\n input k: f32[70, 36, 1, 1]\n input b: f32[70]
              y = Conv(x, k, b)\n output y: f32[1, 70, 10, 7]",
+            // Few places and many channels.
+            "input x: f32[2, 130, 1, 1]\n input k: f32[14, 65, 1, 1]\n input b: f32[14]
+             y = Conv(x, k, b) {group = 2}\n output y: f32[2, 14, 1, 1]",
             "input x: f16[2, 20, 8, 8]\n input k: f16[24, 20, 1, 1]
              y = Conv(x, k) {strides = [2, 2]}\n output y: f16[2, 24, 4, 4]",
             // More features, places and terms than one tile has.
@@ -82,6 +86,12 @@ pub const DEFS: &[OpDef] = &[
             "input x: u8[1, 1, 3, 3]\n input k: i8[1, 1, 2, 2]\n input z: u8[]
              y = ConvInteger(x, k, z) {pads = [1, 1, 1, 1]}
              output y: i32[1, 1, 4, 4]",
+            "input x: u8[2, 3, 5, 6]\n input k: i8[4, 3, 3, 2]\n input z: u8[]\n input w: i8[4]
+             y = ConvInteger(x, k, z, w) {strides = [2, 1], pads = [1, 0, 0, 0]}
+             output y: i32[2, 4, 2, 5]",
+            "input x: u8[1, 4, 5, 5]\n input k: u8[4, 1, 3, 3]
+             y = ConvInteger(x, k) {group = 4}
+             output y: i32[1, 4, 3, 3]",
         ],
     ),
     rules::onnx(
@@ -91,7 +101,12 @@ pub const DEFS: &[OpDef] = &[
              input k: i8[4, 3, 1, 1]\n input ks: f32[4]\n input kz: i8[4]
              input ys: f32[]\n input yz: u8[]\n input b: i32[4]
              y = QLinearConv(x, xs, xz, k, ks, kz, ys, yz, b) {strides = [2, 2]}
-             output y: u8[n, 4, 4, 4]"],
+             output y: u8[n, 4, 4, 4]",
+          "input x: u8[2, 3, 5, 6]\n const xs: f32[] = [0.02]\n input xz: u8[]
+             input k: i8[4, 3, 3, 3]\n const ks: f32[4] = [0.05, 0.1, 0.02, 0.03]\n input kz: i8[4]
+             const ys: f32[] = [0.125]\n const yz: i8[] = [3]\n input b: i32[4]
+             y = QLinearConv(x, xs, xz, k, ks, kz, ys, yz, b) {pads = [1, 1, 1, 1]}
+             output y: i8[2, 4, 5, 6]"],
     ),
     rules::onnx(
         "DeformConv",
@@ -206,7 +221,9 @@ impl Op for Conv {
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         match self.roles {
             Roles::Float => conv_kernels::dispatch(call, self.geometry(call, 1)?, &self.activation),
-            _ => Err("only float and integer convolutions have kernels".into()),
+            Roles::Integer => conv_integer::integer(call, &self.geometry(call, 1)?),
+            Roles::QLinear => conv_integer::quantised(call, &self.geometry(call, 3)?),
+            Roles::Deform { .. } => Err("deformable convolutions have no kernel".into()),
         }
     }
 }

@@ -41,11 +41,11 @@ impl Geometry {
         self.channels * taps.product::<usize>()
     }
 
-    fn n_places(&self) -> usize {
+    pub fn n_places(&self) -> usize {
         self.slides.iter().map(|slide| slide.y).product()
     }
 
-    fn declare(&self, kernel: Kernel) -> Kernel {
+    pub fn declare(&self, kernel: Kernel) -> Kernel {
         let kernel = kernel
             .param("groups", self.groups)
             .param("channels", self.channels)
@@ -105,10 +105,14 @@ enum Form {
     Direct,
     /// Blocks of one feature over one channel.
     Depthwise(Depthwise),
+    /// Workgroups that share the channels of single elements.
+    Few,
     /// Eight features at eight places in registers.
     Block,
     /// Tiles in workgroup memory, of this many invocations along features and places.
     Tile { height: usize, width: usize },
+    /// Four features at four places, of a transposed convolution.
+    Transposed,
 }
 
 const LARGE_TILE: Form = Form::Tile {
@@ -119,6 +123,10 @@ const SMALL_TILE: Form = Form::Tile {
     height: 8,
     width: 4,
 };
+
+/// Where a tile of places would be nearly empty, and channels are enough for a workgroup.
+const MAX_FEW_PLACES: usize = 4;
+const MIN_CHANNELS: usize = 64;
 
 /// Fewer workgroups than this leave a GPU idle.
 const FEW_WORKGROUPS: usize = 64;
@@ -142,6 +150,10 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
         } else {
             Form::Block
         };
+    }
+    let is_pointwise = geometry.slides.iter().all(Slide::is_identity);
+    if is_pointwise && geometry.n_places() <= MAX_FEW_PLACES && geometry.channels >= MIN_CHANNELS {
+        return Form::Few;
     }
     let n_groups = geometry.batch * geometry.groups;
     if geometry.features < 8 || n_groups > caps.max_workgroups as usize {
@@ -176,26 +188,50 @@ pub(super) fn dispatch(
         activation: activation.ok_or_else(|| format!("no kernel computes {name}"))?,
         line: (line != [1.0, 0.0]).then_some(line),
     };
+    let geometry = geometry.flattened();
+    let form = form(&geometry, call.caps);
+    run(call, geometry, form, epilogue)
+}
+
+/// x: [batch, groups * channels, d..], w: [groups * channels, features, k..], bias
+/// -> [batch, groups * features, d'..]. What the slides have before x, the output loses.
+pub(super) fn dispatch_transposed(call: &Call, geometry: Geometry) -> Result<Dispatch, Refusal> {
+    let epilogue = Epilogue {
+        bias: call.has_input(2).then(|| call.input(2)).transpose()?,
+        z: None,
+        activation: "x".to_owned(),
+        line: None,
+    };
+    run(call, geometry, Form::Transposed, epilogue)
+}
+
+fn run(
+    call: &Call,
+    geometry: Geometry,
+    form: Form,
+    epilogue: Epilogue,
+) -> Result<Dispatch, Refusal> {
     let (x, w, y) = (call.input(0)?, call.input(1)?, call.output(0)?);
     if !x.storage.is_float() {
         return Err("it is not over floats".into());
     }
-    let geometry = geometry.flattened();
     let mut conv = Conv {
         caps: call.caps,
         x,
         w,
         y,
         epilogue,
-        form: form(&geometry, call.caps),
+        form,
         geometry,
         dispatch: Dispatch::default(),
     };
     let launch = match conv.form {
         Form::Direct => conv.direct(),
         Form::Depthwise(depthwise) => conv.depthwise(depthwise),
+        Form::Few => conv.few(),
         Form::Block => conv.block(),
         Form::Tile { height, width } => conv.tile(height, width),
+        Form::Transposed => conv.transposed(),
     };
     conv.dispatch.launches.push(launch);
     Ok(conv.dispatch)
@@ -218,7 +254,9 @@ impl Conv<'_> {
     fn direct(&self) -> Launch {
         let kernel = Map::kernel("conv_direct", include_str!("conv_direct.wgsl"));
         let kernel = self.geometry.declare(kernel);
-        let kernel = kernel.read("x", self.x).read("w", self.w);
+        let kernel = kernel.read("x", self.x).read("w", self.w).snippet(
+            "fn product(at: u32, weight: u32, m: u32) -> f32 { return load_x(at) * load_w(weight); }",
+        );
         let n_elems = self.geometry.batch
             * self.geometry.groups
             * self.geometry.features
@@ -238,6 +276,24 @@ impl Conv<'_> {
         self.epilogue
             .declare(kernel)
             .launch(grid(n_invocations.div_ceil(64), self.caps))
+    }
+
+    fn few(&self) -> Launch {
+        let geometry = &self.geometry;
+        let n_groups = geometry.batch * geometry.groups;
+        let fours = geometry.features.div_ceil(4);
+        let kernel = Kernel::new("conv_few", include_str!("conv_few.wgsl"))
+            .param("n_groups", n_groups)
+            .param("fours", fours);
+        let kernel = geometry.declare(kernel);
+        let kernel = kernel
+            .read("x", self.x)
+            .read("w", self.w)
+            .write("y", self.y);
+        let n_workgroups = n_groups * fours * geometry.n_places();
+        self.epilogue
+            .declare(kernel)
+            .launch(grid(n_workgroups, self.caps))
     }
 
     fn block(&mut self) -> Launch {
@@ -297,15 +353,46 @@ impl Conv<'_> {
         ])
     }
 
+    fn transposed(&mut self) -> Launch {
+        let fours = self.geometry.features.div_ceil(4);
+        let w = self.packed(fours);
+        let geometry = &self.geometry;
+        let [outer, middle, inner] = geometry.slides;
+        let n_groups = geometry.batch * geometry.groups;
+        let blocks = inner.y.div_ceil(inner.stride).div_ceil(4);
+        let kernel = Kernel::new("conv_transpose", include_str!("conv_transpose.wgsl"))
+            .param("n_groups", n_groups)
+            .param("fours", fours)
+            .param("blocks", blocks);
+        let kernel = geometry
+            .declare(kernel)
+            .read("x", self.x)
+            .read_vec4("w", w)
+            .write("y", self.y);
+        let n_invocations = n_groups * fours * outer.y * middle.y * inner.stride * blocks;
+        self.epilogue
+            .declare(kernel)
+            .launch(grid(n_invocations.div_ceil(64), self.caps))
+    }
+
     /// The weights as [groups, terms, fours, 4].
     fn packed(&mut self, fours: usize) -> Port {
         let geometry = &self.geometry;
         let n_elems = geometry.groups * geometry.terms() * fours * 4;
+        let taps = geometry.terms() / geometry.channels.max(1);
+        let (feature_stride, channel_stride) = match self.form {
+            Form::Transposed => (taps, geometry.features * taps),
+            _ => (geometry.terms(), taps),
+        };
         let packed = self.dispatch.add_scratch(self.w.storage, n_elems);
         let kernel = Map::kernel("conv_pack", include_str!("conv_pack.wgsl"))
             .param("features", geometry.features)
             .param("terms", geometry.terms())
             .param("fours", fours)
+            .param("taps", taps)
+            .param("group_stride", geometry.features * geometry.terms())
+            .param("feature_stride", feature_stride)
+            .param("channel_stride", channel_stride)
             .read("w", self.w);
         let launch = Map::launch(kernel, packed, n_elems, self.caps);
         self.dispatch.launches.push(launch);
@@ -375,6 +462,8 @@ mod tests {
             ((32, 64, 1, 112, 1, 1), Form::Block, LARGE_TILE),
             ((512, 512, 1, 7, 3, 1), Form::Block, SMALL_TILE),
             ((4, 4, 32, 28, 3, 1), Form::Block, Form::Direct),
+            ((960, 160, 1, 1, 1, 1), Form::Block, Form::Few),
+            ((16, 160, 1, 1, 1, 1), Form::Block, SMALL_TILE),
             ((64, 1, 1, 320, 1, 1), Form::Direct, Form::Direct),
             (
                 (1, 1, 96, 56, 3, 1),

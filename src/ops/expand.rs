@@ -287,8 +287,7 @@ impl Op for Pad {
         } else {
             Unit::of(x.storage, &[1])
         };
-        let text = pad_text(self.mode, axes.len());
-        let mut kernel = Map::kernel("pad", &text);
+        let mut kernel = Map::kernel("pad", include_str!("pad.wgsl"));
         let n_axes = axes.len();
         for (idx, axis) in axes.iter().enumerate() {
             let n_elems = if idx + 1 == n_axes { unit.n_elems } else { 1 };
@@ -300,7 +299,9 @@ impl Op for Pad {
                 .param(&format!("padded{idx}"), axis.padded / n_elems)
                 .param_i32(&format!("before{idx}"), before);
         }
-        let kernel = unit.read(kernel, "x", x);
+        let kernel = unit
+            .read(kernel, "x", x)
+            .snippet(&pad_text(self.mode, axes.len()));
         let kernel = if has_value {
             kernel
                 .read("value", call.input(2)?)
@@ -308,8 +309,17 @@ impl Op for Pad {
         } else {
             kernel.snippet("fn fill() -> unit { return unit(); }")
         };
-        let n_elems = padded.iter().product();
-        Ok(Dispatch::one(unit.map(kernel, y, n_elems, call.caps)))
+        let n_elems: usize = padded.iter().product();
+        Ok(Dispatch::one(if unit.n_elems == 1 {
+            let kernel = kernel
+                .param("last", n_elems.saturating_sub(1))
+                .snippet("alias unit = y_value;")
+                .snippet(include_str!("pad_fours.wgsl"));
+            Map::fours(kernel, y, n_elems, call.caps)
+        } else {
+            let kernel = kernel.snippet("fn element(i: u32) -> unit { return at_place(i); }");
+            unit.map(kernel, y, n_elems, call.caps)
+        }))
     }
 }
 
@@ -348,24 +358,30 @@ fn pad_axes(sizes: &[usize], padded: &[usize], before: &[i64], mode: Mode) -> Ve
     axes
 }
 
-/// x: [size0, size1, ..] -> y: [padded0, padded1, ..], the last axis in units.
+/// What of the shader depends on the number of axes and on the mode.
 fn pad_text(mode: Mode, n_axes: usize) -> String {
-    let mut text = "fn element(i: u32) -> unit {\n  var rest = i;\n".to_owned();
-    for axis in (0..n_axes).rev() {
+    let last = n_axes - 1;
+    let mut text = format!(
+        "fn padded_cols() -> u32 {{ return params.padded{last}; }}
+fn col_before() -> i32 {{ return params.before{last}; }}
+fn x_cols() -> i32 {{ return i32(params.size{last}); }}
+fn row_start(row: u32) -> i32 {{
+  var rest = row;
+  var at = 0;
+  var stride = x_cols();\n"
+    );
+    for axis in (0..last).rev() {
         text.push_str(&format!(
             "  let outer{axis} = rest / params.padded{axis};
   let size{axis} = i32(params.size{axis});
-  let at{axis} = i32(rest - outer{axis} * params.padded{axis}) - params.before{axis};
-  let c{axis} = inside(at{axis}, size{axis});
-  if c{axis} < 0 || c{axis} >= size{axis} {{ return fill(); }}
+  let c{axis} = inside(i32(rest - outer{axis} * params.padded{axis}) - params.before{axis}, size{axis});
+  if c{axis} < 0 || c{axis} >= size{axis} {{ return -1; }}
+  at += c{axis} * stride;
+  stride *= size{axis};
   rest = outer{axis};\n"
         ));
     }
-    text.push_str("  var at = 0;\n");
-    for axis in 0..n_axes {
-        text.push_str(&format!("  at = at * size{axis} + c{axis};\n"));
-    }
-    text.push_str("  return load_x(u32(at));\n}\n");
+    text.push_str("  return at;\n}\n");
     text.push_str(match mode {
         Mode::Constant => "fn inside(at: i32, size: i32) -> i32 { return at; }",
         Mode::Edge => "fn inside(at: i32, size: i32) -> i32 { return max(min(at, size - 1), 0); }",

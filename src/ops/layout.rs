@@ -53,6 +53,8 @@ pub const DEFS: &[OpDef] = &[
             "input x: i8[2, 5, 3, 16]\n y = Transpose(x) {perm = [2, 1, 0, 3]}\n output y: i8[3, 5, 2, 16]",
             "input x: bool[7, 9]\n y = Transpose(x)\n output y: bool[9, 7]",
             "input x: f32[5, 1, 7]\n y = Transpose(x) {perm = [1, 0, 2]}\n output y: f32[1, 5, 7]",
+            "input x: f32[2, 8, 12]\n y = Transpose(x) {perm = [0, 2, 1]}\n output y: f32[2, 12, 8]",
+            "input x: f16[3, 20, 5, 4]\n y = Transpose(x) {perm = [3, 0, 2, 1]}\n output y: f16[4, 3, 5, 20]",
             "input x: str[2, n]\n y = Transpose(x) {perm = [1, 0]}\n output y: str[n, 2]",
             "input x: f32\n y = Transpose(x) {perm = [1, 0]}\n output y: f32[?, ?]",
         ],

@@ -1,10 +1,10 @@
 //! Matrix products: `y[.., i, j] = sum_k a[.., i, k] * b[.., k, j]`, with leading axes broadcast,
 //! also over quantised elements.
 
-use super::product::{Layout, Product, Zero};
+use super::product::{Added, Blocks, Layout, Matrix, Product, Zero};
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
-use crate::kernel::{Call, Dispatch, Refusal};
+use crate::kernel::{Call, Dispatch, Launch, Map, Port, Refusal, Storage};
 use crate::tensor::{DType, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -80,6 +80,12 @@ pub const DEFS: &[OpDef] = &[
             "opset com.microsoft 1\n input a: f32[b, s, 40]\n input q: u8[24, 3, 8]\n input c: f32[72]
            y = com.microsoft::MatMulNBits(a, q, c) {K = 40, N = 24, bits = 4, block_size = 16}
            output y: f32[b, s, 24]",
+            "opset com.microsoft 1\n input a: f32[9, 32]\n input q: u8[10, 1, 16]\n input c: f32[10]\n input z: u8[10]
+           y = com.microsoft::MatMulNBits(a, q, c, z) {K = 32, N = 10, bits = 4, block_size = 32}
+           output y: f32[9, 10]",
+            "opset com.microsoft 1\n input a: f32[1, 100]\n input q: u8[33, 4, 16]\n input c: f32[132]\n input z: u8[66]
+           y = com.microsoft::MatMulNBits(a, q, c, z) {K = 100, N = 33, bits = 4, block_size = 32}
+           output y: f32[1, 33]",
             "opset com.microsoft 1\n input a: f16\n input q: u8[8, 1, 32]\n input c: f16[8]
            y = com.microsoft::MatMulNBits(a, q, c) {K = 32, N = 8, bits = 8, block_size = 32}
            output y: f16",
@@ -103,7 +109,12 @@ enum Kind {
     Plain,
     /// Zero points are inputs 2 and 3.
     Integer,
+    /// Scales are inputs 1, 4 and 6, zero points 2, 5 and 7.
+    Requantized,
+    /// Scales are inputs 2 and 3, zero points 4 and 5, a bias 6.
     Scaled,
+    /// a is quantised when the model runs.
+    Dynamic,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -142,7 +153,7 @@ fn matmul_integer(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
 }
 
 fn qlinear_matmul(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    product(Kind::Scaled, 3, |inputs| {
+    product(Kind::Requantized, 3, |inputs| {
         rules::same_dtype(inputs, [0, 2])?;
         rules::same_dtype(inputs, [3, 5])?;
         Ok(rules::tensor(inputs, 7)?.dtype)
@@ -158,7 +169,7 @@ fn matmul_integer_to_float(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
 }
 
 fn dynamic_quantize_matmul(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
-    product(Kind::Scaled, 1, |inputs| {
+    product(Kind::Dynamic, 1, |inputs| {
         rules::same_dtype(inputs, [1, 3])?;
         rules::same_dtype(inputs, [0, 2, 4])
     })
@@ -192,21 +203,104 @@ impl Op for MatMul {
     }
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
-        if self.kind == Kind::Scaled {
-            return Err("scaled integers have no kernel".into());
-        }
+        let zeros = match self.kind {
+            Kind::Plain => None,
+            Kind::Integer => Some((2, 3)),
+            Kind::Requantized => Some((2, 5)),
+            Kind::Scaled => Some((4, 5)),
+            Kind::Dynamic => return Err("a is quantised on the cpu".into()),
+        };
         let mut a = self.turn_a.layout(&call.sizes(0));
-        let mut b = self.turn_b.layout(&call.sizes(1));
+        let mut b = self.turn_b.layout(&call.sizes(self.b_idx));
         a.expand_vector(true);
         b.expand_vector(false);
-        let ports = (call.input(0)?, call.input(1)?, call.output(0)?);
-        let mut product = Product::new((ports.0, &a), (ports.1, &b), ports.2);
+        let mut dispatch = Dispatch::default();
+        let y = call.output(0)?;
+        let n_elems = call.output_sizes(0).iter().product();
+        let sums = match self.kind {
+            Kind::Plain | Kind::Integer => y,
+            _ => dispatch.add_scratch(Storage::I32, n_elems),
+        };
+        let ports = (call.input(0)?, call.input(self.b_idx)?);
+        let mut product = Product::new((ports.0, &a), (ports.1, &b), sums);
         product.alpha = self.alpha;
-        if self.kind == Kind::Integer {
-            product.zero_a = zero_point(call, 2, product.m)?;
-            product.zero_b = zero_point(call, 3, product.n)?;
+        if let Some((a_idx, b_idx)) = zeros {
+            product.zero_a = zero_point(call, a_idx, product.m)?;
+            product.zero_b = zero_point(call, b_idx, product.n)?;
         }
-        Ok(product.dispatch(call))
+        let n_cols = product.n;
+        product.append(&mut dispatch, call);
+        if sums != y {
+            let launch = self.scale(call, sums, n_cols)?;
+            dispatch.launches.push(launch);
+        }
+        Ok(dispatch)
+    }
+}
+
+impl MatMul {
+    /// What becomes of sums of integers: numbers, or integers of another scale.
+    fn scale(&self, call: &Call, sums: Port, n_cols: usize) -> Result<Launch, Refusal> {
+        let y = call.output(0)?;
+        let scales = match self.kind {
+            Kind::Requantized => [1, 4],
+            _ => [2, 3],
+        };
+        let mut kernel = Map::kernel("matmul_scale", "")
+            .param("n_cols", n_cols)
+            .read("sums", sums);
+        let mut factors = Vec::new();
+        for (name, idx) in ["scale_a", "scale_b"].into_iter().zip(scales) {
+            // A scale of a for each row has no kernel.
+            let n_scales = if name == "scale_b" { n_cols } else { 1 };
+            let stride = per_column(call, idx, n_scales)?;
+            kernel = kernel
+                .param(&format!("{name}_stride"), stride)
+                .read(name, call.input(idx)?);
+            factors.push(format!("load_{name}(col * params.{name}_stride)"));
+        }
+        let factor = factors.join(" * ");
+        let value = if self.kind == Kind::Requantized {
+            let (low, high) = match y.storage {
+                Storage::I8 => (-128, 127),
+                Storage::U8 => (0, 255),
+                _ => return Err("y is quantised to no bytes".into()),
+            };
+            per_column(call, 6, 1)?;
+            kernel = kernel.read("scale_y", call.input(6)?);
+            let mut zero = "0.0";
+            if call.has_input(7) {
+                per_column(call, 7, 1)?;
+                kernel = kernel.read("zero_y", call.input(7)?);
+                zero = "f32(load_zero_y(0u))";
+            }
+            format!(
+                "y_value(i32(clamp(round(sum * ({factor} / load_scale_y(0u))) + {zero}, {low}.0, {high}.0)))"
+            )
+        } else if call.has_input(6) {
+            kernel = kernel.read("bias", call.input(6)?);
+            format!("sum * ({factor}) + load_bias(col)")
+        } else {
+            format!("sum * ({factor})")
+        };
+        let kernel = kernel.snippet(&format!(
+            "fn element(i: u32) -> y_value {{
+  let col = i % params.n_cols;
+  let sum = f32(load_sums(i));
+  return {value};
+}}"
+        ));
+        let n_elems = call.output_sizes(0).iter().product();
+        Ok(Map::launch(kernel, y, n_elems, call.caps))
+    }
+}
+
+/// The stride of an input with one number for all, or one for each column.
+fn per_column(call: &Call, idx: usize, n_cols: usize) -> Result<usize, Refusal> {
+    match call.sizes(idx).as_slice() {
+        [] | [1] => Ok(0),
+        [n] if *n == n_cols => Ok(1),
+        _ => Err("scales for each row or matrix have no kernel".into()),
     }
 }
 
@@ -330,5 +424,45 @@ impl Op for MatMulNBits {
             shape.0[last] = self.n.into();
         }
         Ok(vec![rules::fact(dtype, shape)])
+    }
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if call.has_input(4) {
+            return Err("groups in another order have no kernel".into());
+        }
+        if !matches!(self.bits, 4 | 8) || self.block_size % 8 != 0 {
+            return Err("only whole bytes and their halves have a kernel".into());
+        }
+        let size = |n: i64| usize::try_from(n).expect("parse has counted");
+        let (k, n) = (size(self.k), size(self.n));
+        let zeros = match call.has_input(3) {
+            true => Some(call.input(3)?),
+            false => None,
+        };
+        if zeros.is_some_and(|port| port.storage != Storage::U8) {
+            return Err("zero points that are no integers have no kernel".into());
+        }
+        let mut a = Layout::dense(&call.sizes(0));
+        a.expand_vector(true);
+        let mut b = Layout::dense(&[n, k]);
+        b.transpose();
+        let (a, b) = ((call.input(0)?, &a), (call.input(1)?, &b));
+        let mut product = Product::new(a, b, call.output(0)?);
+        product.blocks_b = Some(Blocks {
+            scales: call.input(2)?,
+            zeros,
+            bits: size(self.bits),
+            size: size(self.block_size),
+        });
+        if call.has_input(5) {
+            product.added = Some(Added {
+                matrix: Matrix {
+                    port: call.input(5)?,
+                    row_stride: 0,
+                    col_stride: 1,
+                },
+                factor: 1.0,
+            });
+        }
+        Ok(product.dispatch(call))
     }
 }

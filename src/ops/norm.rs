@@ -2,6 +2,7 @@
 //! `y = (x - mean) / sqrt(variance + epsilon) * scale + bias`, where the operators differ in what
 //! the mean and the variance run over.
 
+use super::norm_channel;
 use super::norm_layer::{self, LayerKernel};
 use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
@@ -16,6 +17,12 @@ pub const DEFS: &[OpDef] = &[
             "input x: f16[n, c, h, w]\n input s: f16[16]\n input m: f32[16]
              y = BatchNormalization(x, s, s, m, m)
              output y: f16[n, c, h, w]",
+            "input x: f32[n, 5, 4, 3]\n input s: f32[5]\n const v: f32[5] = [1.0, 0.5, 2.0, 0.25, 3.0]
+             y = BatchNormalization(x, s, s, s, v) {epsilon = 0.01}
+             output y: f32[n, 5, 4, 3]",
+            "input x: f32[2, 3, 7]\n input s: f32[3]\n const v: f32[3] = [1.0, 0.5, 2.0]
+             y = BatchNormalization(x, s, s, s, v)
+             output y: f32[2, 3, 7]",
             "input x: f32[2, 3]\n input s: f32[3]\n input m: f32[?]
              y, rm, rv = BatchNormalization(x, s, s, m, m) {training_mode = 1}
              output y: f32[2, 3]\n output rm: f32[3]\n output rv: f32[3]",
@@ -30,6 +37,8 @@ pub const DEFS: &[OpDef] = &[
         instance,
         &[
             "input x: f32[n, 3, h]\n input s: f32[3]\n y = InstanceNormalization(x, s, s)\n output y: f32[n, 3, h]",
+            "input x: f16[2, 3, 9, 8]\n input s: f16[3]\n input b: f16[3]
+             y = InstanceNormalization(x, s, b) {epsilon = 0.1}\n output y: f16[2, 3, 9, 8]",
         ],
     ),
     rules::onnx(
@@ -39,6 +48,9 @@ pub const DEFS: &[OpDef] = &[
             "input x: f32[n, 6, h]\n input s: f32[6]
              y = GroupNormalization(x, s, s) {num_groups = 2}
              output y: f32[n, 6, h]",
+            "input x: f32[2, 6, 5, 7]\n input s: f32[6]\n input b: f32[6]
+             y = GroupNormalization(x, s, b) {num_groups = 3, epsilon = 0.01}
+             output y: f32[2, 6, 5, 7]",
             "opset 18\n input x: f32[n, 6, h]\n input s: f32[2]
              y = GroupNormalization(x, s, s) {num_groups = 2}
              output y: f32[n, 6, h]",
@@ -105,11 +117,18 @@ struct Batch {
     version: i64,
     /// Before version 9 the parameters may be for each channel and place.
     per_place: bool,
+    epsilon: f32,
+    training: bool,
 }
 
 fn batch(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
     let per_place = version < 9 && attrs.int("spatial") == Some(0);
-    Ok(Box::new(Batch { version, per_place }))
+    Ok(Box::new(Batch {
+        version,
+        per_place,
+        epsilon: attrs.float("epsilon").unwrap_or(1e-5),
+        training: check::flag(attrs, "training_mode"),
+    }))
 }
 
 impl Op for Batch {
@@ -153,6 +172,13 @@ impl Op for Batch {
         let y = rules::fact(x.dtype, x.shape.clone());
         Ok(vec![y, stats.clone(), stats.clone(), stats.clone(), stats])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if self.training || self.per_place || call.has_output(1) {
+            return Err("it is not for inference with parameters per channel".into());
+        }
+        norm_channel::batch(call, self.epsilon)
+    }
 }
 
 /// Over the spatial axes of each channel or group of channels.
@@ -160,12 +186,14 @@ struct Channelwise {
     n_groups: Option<i64>,
     /// True when the parameters are per group.
     per_group: bool,
+    epsilon: f32,
 }
 
-fn instance(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+fn instance(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     Ok(Box::new(Channelwise {
         n_groups: None,
         per_group: false,
+        epsilon: attrs.float("epsilon").unwrap_or(1e-5),
     }))
 }
 
@@ -174,6 +202,7 @@ fn group(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
     Ok(Box::new(Channelwise {
         n_groups: Some(rules::required(n_groups, "num_groups")?),
         per_group: version < 21,
+        epsilon: attrs.float("epsilon").unwrap_or(1e-5),
     }))
 }
 
@@ -202,6 +231,14 @@ impl Op for Channelwise {
         check::meet_shape("scale", inputs.shape(1), &mut parameters)?;
         check::meet_shape("bias", inputs.shape(2), &mut parameters)?;
         Ok(vec![rules::fact(dtype, x.shape.clone())])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let n_groups = match self.n_groups {
+            Some(n_groups) => usize::try_from(n_groups).expect("parse has seen it"),
+            None => call.sizes(0)[1],
+        };
+        norm_channel::groups(call, n_groups, self.epsilon)
     }
 }
 
@@ -295,6 +332,7 @@ impl Op for Layer {
             Form::SkipLayer | Form::SkipSimplified => vec![y.clone(), stats.clone(), stats, y],
         })
     }
+
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         let rank = call.sizes(0).len();
         let plain = LayerKernel {

@@ -81,7 +81,7 @@ pub(super) fn dispatch(layer: &LayerKernel, call: &Call) -> Result<Dispatch, Ref
     let centre = if layer.centred { "mean" } else { "0.0" };
     kernel = kernel.snippet(&format!(
         "fn value(row: u32, c: u32) -> f32 {{ return {sum}; }}
-fn scaled(x: f32, c: u32) -> f32 {{ return {scaled}; }}
+fn scaled(x: f32, row: u32, c: u32) -> f32 {{ return {scaled}; }}
 fn centre(mean: f32) -> f32 {{ return {centre}; }}
 fn keep_sum(row: u32, c: u32, x: f32) {{ {store_sum} }}
 fn keep_stats(row: u32, of_mean: f32, of_inverse: f32) {{ {stores}}}"

@@ -20,7 +20,7 @@ fn main(
   for (var c = lane; c < params.cols; c += WORKGROUP) {
     let x = value(row, c);
     keep_sum(row, c, x);
-    store_y(row * params.cols + c, scaled((x - mean) * inverse, c));
+    store_y(row * params.cols + c, scaled((x - mean) * inverse, row, c));
   }
   if lane == 0u { keep_stats(row, mean, inverse); }
 }

@@ -20,7 +20,7 @@ fn main(
   for (var c = 0u; c < params.cols; c++) {
     let x = value(row, c);
     keep_sum(row, c, x);
-    store_y(row * params.cols + c, scaled((x - mean) * inverse, c));
+    store_y(row * params.cols + c, scaled((x - mean) * inverse, row, c));
   }
   keep_stats(row, mean, inverse);
 }

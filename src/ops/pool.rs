@@ -1,9 +1,11 @@
 //! Pools: the maximum, the mean or the p-norm over windows that slide along the spatial axes, or
 //! over all of them at once; and the way back from maxima to where they were.
 
+use super::pool_kernels::{self, Kind};
 use super::window::Window;
-use super::{Attrs, Inputs, Op, OpDef, check, rules};
+use super::{Attrs, Inputs, Op, OpDef, check, reduce_kernel, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{DType, Dim, Fact, Shape};
 
 pub const DEFS: &[OpDef] = &[
@@ -25,6 +27,15 @@ pub const DEFS: &[OpDef] = &[
             "input x: f32[1, 1, 8]
              y = MaxPool(x) {kernel_shape = [3], dilations = [3], auto_pad = \"VALID\"}
              output y: f32[1, 1, 2]",
+            "input x: f32[2, 3, 9, 11]
+             y = MaxPool(x) {kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]}
+             output y: f32[2, 3, 5, 6]",
+            "input x: i8[1, 3, 5, 7]
+             y, i = MaxPool(x) {kernel_shape = [3, 2], dilations = [2, 1], storage_order = 1}
+             output y: i8[1, 3, 1, 6]\n output i: i64[1, 3, 1, 6]",
+            "input x: f16[1, 2, 4, 5, 6]
+             y = MaxPool(x) {kernel_shape = [2, 2, 2], pads = [1, 0, 1, 0, 0, 1]}
+             output y: f16[1, 2, 4, 4, 7]",
             "opset 8\n input x: f32[1, 1, 32, w]
              y = MaxPool(x) {kernel_shape = [2, 2], auto_pad = \"SAME_UPPER\"}
              output y: f32[1, 1, 32, w]",
@@ -37,6 +48,15 @@ pub const DEFS: &[OpDef] = &[
             "input x: f32[1, 3, 32, 32]
              y = AveragePool(x) {kernel_shape = [5, 5], strides = [3, 3], pads = [2, 2, 2, 2], count_include_pad = 1}
              output y: f32[1, 3, 11, 11]",
+            "input x: f32[1, 2, 10, 9]
+             y = AveragePool(x) {kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 0, 1]}
+             output y: f32[1, 2, 5, 5]",
+            "input x: f32[1, 2, 9, 9]
+             y = AveragePool(x) {kernel_shape = [3, 2], strides = [2, 3], ceil_mode = 1, auto_pad = \"SAME_LOWER\"}
+             output y: f32[1, 2, 5, 3]",
+            "input x: f32[1, 1, 6]
+             y = AveragePool(x) {kernel_shape = [3], strides = [2], pads = [1, 0], ceil_mode = 1, count_include_pad = 1}
+             output y: f32[1, 1, 3]",
             "opset 18\n input x: f32[1, 1, 7]
              y = AveragePool(x) {kernel_shape = [3], dilations = [2]}
              output y: f32[1, 1, 5]",
@@ -47,7 +67,10 @@ pub const DEFS: &[OpDef] = &[
         lp_pool,
         &["input x: f32[1, 1, 4, 4]
            y = LpPool(x) {kernel_shape = [2, 2], dilations = [2, 2]}
-           output y: f32[1, 1, 2, 2]"],
+           output y: f32[1, 1, 2, 2]",
+           "input x: f32[1, 3, 7, 6]
+           y = LpPool(x) {kernel_shape = [3, 2], strides = [2, 2], p = 3}
+           output y: f32[1, 3, 3, 3]"],
     ),
     check::microsoft("QLinearAveragePool", qlinear_average_pool, &["opset com.microsoft 1
              input x: u8[1, 4, 4, 3]\n input s: f32[]\n input z: u8[]
@@ -55,7 +78,7 @@ pub const DEFS: &[OpDef] = &[
              output y: u8[1, 3, 3, 3]"]),
     rules::onnx(
         "GlobalAveragePool",
-        global,
+        global_average,
         &[
             "input x: f32[n, c, h, w]\n y = GlobalAveragePool(x)\n output y: f32[n, c, 1, 1]",
             "input x: f16\n y = GlobalAveragePool(x)\n output y: f16",
@@ -63,12 +86,12 @@ pub const DEFS: &[OpDef] = &[
     ),
     rules::onnx(
         "GlobalMaxPool",
-        global,
+        global_max,
         &["opset 1\n input x: f32[1, 2, 3]\n y = GlobalMaxPool(x)\n output y: f32[1, 2, 1]"],
     ),
     rules::onnx(
         "GlobalLpPool",
-        global,
+        global_lp,
         &["input x: f32[1, 2, 3]\n y = GlobalLpPool(x)\n output y: f32[1, 2, 1]"],
     ),
     check::microsoft("QLinearGlobalAveragePool", qlinear_global, &["opset com.microsoft 1
@@ -101,28 +124,37 @@ struct Pool {
     channels_last: bool,
     /// Input 0 and the zero points are of one type.
     typed_inputs: &'static [usize],
+    /// `None` for quantised elements, which have no kernel.
+    kind: Option<Kind>,
 }
 
-fn pool(window: Window) -> Result<Box<dyn Op>> {
+fn pool(window: Window, kind: Kind) -> Result<Box<dyn Op>> {
     Ok(Box::new(Pool {
         window,
         channels_last: false,
         typed_inputs: &[0],
+        kind: Some(kind),
     }))
 }
 
 fn max_pool(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
     let known = version >= 10;
-    pool(window(attrs)?.with(known, known))
+    let column_major = check::flag(attrs, "storage_order");
+    let window = window(attrs)?.with(known, known);
+    pool(window, Kind::Max { column_major })
 }
 
 fn average_pool(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
-    pool(window(attrs)?.with(version >= 19, version >= 10))
+    let count_include_pad = check::flag(attrs, "count_include_pad");
+    let window = window(attrs)?.with(version >= 19, version >= 10);
+    pool(window, Kind::Average { count_include_pad })
 }
 
 fn lp_pool(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
     let known = version >= 18;
-    pool(window(attrs)?.with(known, known))
+    // Before version 2, p is a float, and no kernel is made for it.
+    let p = attrs.int("p").unwrap_or(2);
+    pool(window(attrs)?.with(known, known), Kind::Lp(p))
 }
 
 fn qlinear_average_pool(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
@@ -130,6 +162,7 @@ fn qlinear_average_pool(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
         window: window(attrs)?,
         channels_last: check::flag(attrs, "channels_last"),
         typed_inputs: &[0, 2, 4],
+        kind: None,
     }))
 }
 
@@ -157,25 +190,53 @@ impl Op for Pool {
         let indices = Fact::tensor(DType::I64, shape.clone());
         Ok(vec![rules::fact(dtype, Some(shape)), indices])
     }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let kind = self.kind.ok_or("quantised elements have no kernel")?;
+        let (x, y) = (call.sizes(0), call.output_sizes(0));
+        let kernel = self.window.kernel_sizes();
+        let slides = self.window.slides(&x[2..], &kernel, &y[2..])?;
+        pool_kernels::dispatch(call, kind, slides)
+    }
 }
 
 /// Over all spatial axes: x: [n, c, d..] -> [n, c, 1..].
 struct Global {
     channels_last: bool,
     typed_inputs: &'static [usize],
+    /// `None` where no kernel reduces so.
+    reduces: Option<reduce_kernel::Kind>,
 }
 
-fn global(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+fn global(reduces: Option<reduce_kernel::Kind>) -> Result<Box<dyn Op>> {
     Ok(Box::new(Global {
         channels_last: false,
         typed_inputs: &[0],
+        reduces,
     }))
+}
+
+fn global_average(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    global(Some(reduce_kernel::Kind::Mean))
+}
+
+fn global_max(_: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    global(Some(reduce_kernel::Kind::Max))
+}
+
+fn global_lp(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
+    global(match attrs.int("p").unwrap_or(2) {
+        1 => Some(reduce_kernel::Kind::L1),
+        2 => Some(reduce_kernel::Kind::L2),
+        _ => None,
+    })
 }
 
 fn qlinear_global(attrs: &Attrs, _: i64) -> Result<Box<dyn Op>> {
     Ok(Box::new(Global {
         channels_last: check::flag(attrs, "channels_last"),
         typed_inputs: &[0, 2, 4],
+        reduces: None,
     }))
 }
 
@@ -191,6 +252,12 @@ impl Op for Global {
             shape.0[first..end].fill(Dim::Size(1));
         }
         Ok(vec![rules::fact(dtype, shape)])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let reduces = self.reduces.ok_or("no kernel reduces so")?;
+        let axes: Vec<usize> = (2..call.sizes(0).len()).collect();
+        reduce_kernel::dispatch(reduces, &axes, call)
     }
 }
 

@@ -35,6 +35,18 @@ pub(super) struct Added {
     pub factor: f32,
 }
 
+/// How the elements of b are packed: in columns of whole blocks along k, each block with a scale.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocks {
+    pub scales: Port,
+    /// Packed like the elements, each column from a whole byte on; the middle where left out.
+    pub zeros: Option<Port>,
+    /// 4 or 8.
+    pub bits: usize,
+    /// A multiple of 8.
+    pub size: usize,
+}
+
 /// [m, k] x [k, n] -> [m, n] for each of a batch.
 pub(super) struct Product {
     pub m: usize,
@@ -47,6 +59,7 @@ pub(super) struct Product {
     pub y: Matrix,
     pub zero_a: Option<Zero>,
     pub zero_b: Option<Zero>,
+    pub blocks_b: Option<Blocks>,
     /// Only for floats.
     pub alpha: f32,
     pub added: Option<Added>,
@@ -173,6 +186,7 @@ impl Product {
             y: y.1.matrix(y.0),
             zero_a: None,
             zero_b: None,
+            blocks_b: None,
             alpha: 1.0,
             added: None,
             residual: None,
@@ -203,7 +217,7 @@ impl Product {
     /// Adds the launches to those before.
     pub fn append(mut self, dispatch: &mut Dispatch, call: &Call) {
         self.fold_batch();
-        if self.n == 1 && self.m > 1 {
+        if self.n == 1 && self.m > 1 && self.blocks_b.is_none() {
             self.transpose();
         }
         let is_float = self.y.port.storage.is_float();
@@ -261,7 +275,8 @@ impl Product {
             product_kernel::Along::K => !matches!(variant, Variant::Tile { .. }),
             product_kernel::Along::Single => false,
         };
-        if call.constant(idx).is_none() || !is_shared || lies_well || variant == Variant::Lane {
+        let is_plain = self.blocks_b.is_none() && variant != Variant::Lane;
+        if call.constant(idx).is_none() || !is_shared || lies_well || !is_plain {
             return;
         }
         let (rows, cols) = (self.k.next_multiple_of(4), self.n.next_multiple_of(4));

@@ -3,7 +3,7 @@
 //! All but [`Variant::Lane`] read a as vectors of four elements along k and b as blocks of four by
 //! four, by functions that hide how the matrices lie.
 
-use super::product::{Matrix, Product, Variant};
+use super::product::{Blocks, Matrix, Product, Variant};
 use crate::kernel::{Capabilities, Kernel, Launch, grid};
 
 /// The elements that lie together in whole vectors of four.
@@ -32,6 +32,9 @@ pub(super) fn along(product: &Product) -> (Along, Along) {
         true => Along::K,
         false => Along::Single,
     };
+    if product.blocks_b.is_some() {
+        return (a, Along::K);
+    }
     // A packed b has columns beyond n and rows beyond k.
     let b = if whole(&product.b, 1, true) && product.b.row_stride >= product.n.next_multiple_of(4) {
         Along::N
@@ -189,11 +192,8 @@ fn right4(first: u32, k: u32, col: u32) -> mat4x4<f32> {
 }",
             )
             .snippet(rows),
-        Along::K => kernel.read_vec4("b", product.b.port).snippet(
-            "fn column(first: u32, k: u32, col: u32) -> vec4<f32> {
-  return load_b((first + min(col, params.n - 1u) * params.b_col + k) / 4u);
-}
-fn right_row(first: u32, k: u32, col: u32) -> vec4<f32> {
+        Along::K => column(product, kernel).snippet(
+            "fn right_row(first: u32, k: u32, col: u32) -> vec4<f32> {
   let part = k % 4u;
   let whole = k - part;
   return vec4<f32>(
@@ -220,6 +220,54 @@ fn right4(first: u32, k: u32, col: u32) -> mat4x4<f32> {
             )
             .snippet(rows),
     }
+}
+
+/// Adds `fn column(first: u32, k: u32, col: u32) -> vec4<f32>`, four elements of a column of b.
+fn column(product: &Product, kernel: Kernel) -> Kernel {
+    let Some(Blocks {
+        scales,
+        zeros,
+        bits,
+        size,
+    }) = product.blocks_b
+    else {
+        return kernel.read_vec4("b", product.b.port).snippet(
+            "fn column(first: u32, k: u32, col: u32) -> vec4<f32> {
+  return load_b((first + min(col, params.n - 1u) * params.b_col + k) / 4u);
+}",
+        );
+    };
+    let n_blocks = product.k.div_ceil(size);
+    let zero = match zeros {
+        None => "f32(1u << (BITS - 1u))",
+        Some(_) => "f32(extractBits(load_zeros(at / PER_BYTE), at % PER_BYTE * BITS, BITS))",
+    };
+    let mut kernel = kernel
+        .param("n_blocks", n_blocks)
+        .param("block_size", size)
+        .param("zeros_col", n_blocks.next_multiple_of(8 / bits))
+        .constant("BITS", bits)
+        .constant("PER_BYTE", 8 / bits)
+        .read("b", product.b.port)
+        .read("scales", scales);
+    if let Some(zeros) = zeros {
+        kernel = kernel.read("zeros", zeros);
+    }
+    kernel.snippet(&format!(
+        "fn column(first: u32, k: u32, any_col: u32) -> vec4<f32> {{
+  let col = min(any_col, params.n - 1u);
+  let i = col * params.n_blocks * params.block_size + k;
+  let word = b[i * BITS / 32u];
+  let shift = i * BITS % 32u;
+  let elements = vec4<u32>(
+    extractBits(word, shift, BITS), extractBits(word, shift + BITS, BITS),
+    extractBits(word, shift + 2u * BITS, BITS), extractBits(word, shift + 3u * BITS, BITS),
+  );
+  let block = k / params.block_size;
+  let at = col * params.zeros_col + block;
+  return (vec4<f32>(elements) - {zero}) * load_scales(col * params.n_blocks + block);
+}}"
+    ))
 }
 
 /// Adds `fn store_row(first: u32, row: u32, col: u32, sum: vec4<acc>)`, which makes four columns of

@@ -19,14 +19,25 @@ pub(super) enum Kind {
 /// Invocations of a workgroup that reduces one row.
 const WORKGROUP: usize = 64;
 
+/// Reduces these axes of the first input.
 pub(super) fn dispatch(kind: Kind, axes: &[usize], call: &Call) -> Result<Dispatch, Refusal> {
-    let sizes = call.sizes(0);
+    let (kept, reduced) = split(&call.sizes(0), axes);
+    reduce(kind, &kept, &reduced, call)
+}
+
+/// The first input to the first output, whose elements are those of `kept`, each from all of
+/// `reduced`.
+pub(super) fn reduce(
+    kind: Kind,
+    kept: &Axes,
+    reduced: &Axes,
+    call: &Call,
+) -> Result<Dispatch, Refusal> {
     let (x, y) = (call.input(0)?, call.output(0)?);
     let is_float = x.storage.is_float();
     if !is_float && matches!(kind, Kind::L2 | Kind::LogSum | Kind::LogSumExp) {
         return Err("its result is no integer".into());
     }
-    let (kept, reduced) = split(&sizes, axes);
     let count: usize = reduced.sizes.iter().product();
     let n_outputs: usize = kept.sizes.iter().product();
     if count == 0 && n_outputs > 0 {

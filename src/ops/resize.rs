@@ -1,8 +1,11 @@
 //! `Resize` and its predecessor `Upsample`: samples of `x` at evenly spaced places, as many as
 //! scales or sizes ask for.
 
-use super::{Attrs, Inputs, Op, OpDef, rules};
+use super::resize_kernel;
+use super::resize_taps::{Axis, Coordinates, Filter, Rounding, Sampling};
+use super::{Attrs, Inputs, Op, OpDef, check, rules};
 use crate::error::{Error, Result};
+use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{Dim, Fact, Shape, Tensor};
 
 pub const DEFS: &[OpDef] = &[
@@ -13,6 +16,33 @@ pub const DEFS: &[OpDef] = &[
             "input x: f32[n, 3, h, 5]\n const s: f32[4] = [1.0, 1.0, 2.0, 0.7]
              y = Resize(x, _, s) {mode = \"linear\"}
              output y: f32[n, 3, (h * 2), 3]",
+            "input x: f32[2, 3, 5, 4]\n const t: i64[4] = [2, 3, 10, 8]
+             y = Resize(x, _, _, t) {mode = \"nearest\", coordinate_transformation_mode = \"asymmetric\", nearest_mode = \"floor\"}
+             output y: f32[2, 3, 10, 8]",
+            "input x: f32[2, 3, 5, 4]\n const t: i64[4] = [2, 3, 10, 8]
+             y = Resize(x, _, _, t) {mode = \"nearest\", coordinate_transformation_mode = \"half_pixel\", nearest_mode = \"round_prefer_ceil\"}
+             output y: f32[2, 3, 10, 8]",
+            "input x: f32[2, 3, 5, 4]\n const t: i64[4] = [2, 3, 10, 8]
+             y = Resize(x, _, _, t) {mode = \"linear\", coordinate_transformation_mode = \"pytorch_half_pixel\", nearest_mode = \"floor\"}
+             output y: f32[2, 3, 10, 8]",
+            "input x: f32[2, 3, 5, 4]\n const t: i64[4] = [2, 3, 10, 8]
+             y = Resize(x, _, _, t) {mode = \"linear\", coordinate_transformation_mode = \"align_corners\", nearest_mode = \"floor\"}
+             output y: f32[2, 3, 10, 8]",
+            "input x: f32[2, 3, 5, 4]\n const t: i64[4] = [2, 3, 10, 8]
+             y = Resize(x, _, _, t) {mode = \"nearest\", coordinate_transformation_mode = \"tf_half_pixel_for_nn\", nearest_mode = \"floor\"}
+             output y: f32[2, 3, 10, 8]",
+            "input x: f32[2, 3, 5, 4]\n const t: i64[4] = [2, 3, 10, 8]
+             y = Resize(x, _, _, t) {mode = \"cubic\", coordinate_transformation_mode = \"half_pixel\", nearest_mode = \"floor\"}
+             output y: f32[2, 3, 10, 8]",
+            "input x: f32[1, 2, 9, 7]\n const s: f32[4] = [1.0, 1.0, 0.6, 1.7]
+             y = Resize(x, _, s) {mode = \"linear\", coordinate_transformation_mode = \"asymmetric\"}
+             output y: f32[1, 2, 5, 11]",
+            "input x: f32[1, 2, 9, 7]\n const s: f32[4] = [1.0, 1.0, 0.6, 1.7]
+             y = Resize(x, _, s) {nearest_mode = \"ceil\"}
+             output y: f32[1, 2, 5, 11]",
+            "input x: u8[1, 3, 4, 5]\n const s: f32[4] = [1.0, 1.0, 2.0, 3.0]
+             y = Resize(x, _, s) {nearest_mode = \"floor\", coordinate_transformation_mode = \"asymmetric\"}
+             output y: u8[1, 3, 8, 15]",
             "input x: f32[1, 3, 8, w]\n input t: i64[4]
              y = Resize(x, _, _, t)\n output y: f32[?, ?, ?, ?]",
             "input x: f32[1, 3, 20, 40]\n const t: i64[2] = [10, 30]
@@ -53,8 +83,8 @@ struct Resize {
     /// Empty for all axes in order.
     axes: Vec<i64>,
     policy: Policy,
-    /// Samples only the region of interest.
-    crop: bool,
+    sampling: Sampling,
+    extrapolation: f32,
     scales: Scales,
     sizes_idx: usize,
 }
@@ -84,15 +114,68 @@ fn resize(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
             return Err(Error::parse("", why));
         }
     };
-    let mode = attrs.str("coordinate_transformation_mode");
     let old = version < 11;
     Ok(Box::new(Resize {
         axes: attrs.ints("axes").unwrap_or_default().to_vec(),
         policy,
-        crop: mode == Some("tf_crop_and_resize"),
+        sampling: if old {
+            from_the_corner(attrs)?
+        } else {
+            sampling(attrs)?
+        },
+        extrapolation: attrs.float("extrapolation_value").unwrap_or(0.0),
         scales: Scales::Input(if old { 1 } else { 2 }),
         sizes_idx: if old { NONE } else { 3 },
     }))
+}
+
+/// How versions from 11 on sample.
+fn sampling(attrs: &Attrs) -> Result<Sampling> {
+    let rounding = match attrs.str("nearest_mode").unwrap_or("round_prefer_floor") {
+        "round_prefer_floor" => Rounding::PreferFloor,
+        "round_prefer_ceil" => Rounding::PreferCeil,
+        "floor" => Rounding::Floor,
+        "ceil" => Rounding::Ceil,
+        other => return Err(Error::parse("", format!("nearest_mode is {other:?}"))),
+    };
+    let mode = attrs.str("coordinate_transformation_mode");
+    Ok(Sampling {
+        coordinates: match mode.unwrap_or("half_pixel") {
+            "half_pixel" => Coordinates::HalfPixel,
+            "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
+            "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
+            "align_corners" => Coordinates::AlignCorners,
+            "asymmetric" => Coordinates::Asymmetric,
+            "tf_half_pixel_for_nn" => Coordinates::HalfPixelForNearest,
+            "tf_crop_and_resize" => Coordinates::Crop,
+            other => {
+                let why = format!("coordinate_transformation_mode is {other:?}");
+                return Err(Error::parse("", why));
+            }
+        },
+        filter: filter(attrs, rounding)?,
+        exclude_outside: check::flag(attrs, "exclude_outside"),
+        antialias: check::flag(attrs, "antialias"),
+    })
+}
+
+/// How versions before 11 and `Upsample` sample.
+fn from_the_corner(attrs: &Attrs) -> Result<Sampling> {
+    Ok(Sampling {
+        coordinates: Coordinates::Asymmetric,
+        filter: filter(attrs, Rounding::Floor)?,
+        exclude_outside: false,
+        antialias: false,
+    })
+}
+
+fn filter(attrs: &Attrs, rounding: Rounding) -> Result<Filter> {
+    match attrs.str("mode").unwrap_or("nearest") {
+        "nearest" => Ok(Filter::Nearest(rounding)),
+        "linear" | "bilinear" => Ok(Filter::Linear),
+        "cubic" => Ok(Filter::Cubic(attrs.float("cubic_coeff_a").unwrap_or(-0.75))),
+        other => Err(Error::parse("", format!("mode is {other:?}"))),
+    }
 }
 
 fn upsample(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
@@ -113,7 +196,8 @@ fn upsample(attrs: &Attrs, version: i64) -> Result<Box<dyn Op>> {
     Ok(Box::new(Resize {
         axes: Vec::new(),
         policy: Policy::Stretch,
-        crop: false,
+        sampling: from_the_corner(attrs)?,
+        extrapolation: 0.0,
         scales,
         sizes_idx: NONE,
     }))
@@ -139,6 +223,45 @@ impl Op for Resize {
             y.0[axis] = size;
         }
         Ok(vec![rules::fact(x.dtype, Some(y))])
+    }
+
+    fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        let (x, y) = (call.sizes(0), call.output_sizes(0));
+        if x.contains(&0) {
+            return Err("there is nothing to sample".into());
+        }
+        let listed = match self.axes.as_slice() {
+            [] => (0..x.len()).collect(),
+            axes => rules::axes_in(x.len(), axes).expect("infer has accepted the axes"),
+        };
+        let scales = self.scales_of(call, &listed)?;
+        let crops = self.sampling.coordinates == Coordinates::Crop;
+        let region = if crops {
+            let region = call.constant(1).and_then(Tensor::to_f64s);
+            region.ok_or("the region is not constant")?
+        } else {
+            vec![0.0; 2 * listed.len()]
+        };
+        if region.len() != 2 * listed.len() {
+            return Err("the region is not for the axes".into());
+        }
+        let mut axes = vec![None; x.len()];
+        for (idx, (&axis, scale)) in listed.iter().zip(scales).enumerate() {
+            let region = (region[idx] as f32, region[idx + listed.len()] as f32);
+            let stays = x[axis] == y[axis]
+                && if crops {
+                    region == (0.0, 1.0)
+                } else {
+                    scale == 1.0
+                };
+            axes[axis] = (!stays).then_some(Axis {
+                x: x[axis],
+                y: y[axis],
+                scale,
+                region,
+            });
+        }
+        resize_kernel::dispatch(call, &axes, &self.sampling, self.extrapolation)
     }
 }
 
@@ -216,6 +339,35 @@ impl Resize {
             .collect()
     }
 
+    /// The scales that places are counted by.
+    fn scales_of(&self, call: &Call, axes: &[usize]) -> Result<Vec<f32>, Refusal> {
+        let (x, y) = (call.sizes(0), call.output_sizes(0));
+        let ratios = || axes.iter().map(|&axis| y[axis] as f32 / x[axis] as f32);
+        let given = |idx: usize| call.has_input(idx) && !call.sizes(idx).contains(&0);
+        if !given(self.sizes_idx) {
+            return match &self.scales {
+                Scales::Attribute(scales) => Ok(scales.clone()),
+                Scales::Input(idx) => {
+                    let scales = call.constant(*idx).and_then(Tensor::to_f64s);
+                    let scales = scales.ok_or("the scales are not constant")?;
+                    Ok(scales.into_iter().map(|scale| scale as f32).collect())
+                }
+            };
+        }
+        if self.policy == Policy::Stretch {
+            return Ok(ratios().collect());
+        }
+        // All axes have the scale of the one that fits best.
+        let sizes = call.ints(self.sizes_idx)?;
+        let pairs = sizes.iter().zip(axes);
+        let asked = pairs.map(|(&size, &axis)| size as f32 / x[axis] as f32);
+        let scale = match self.policy {
+            Policy::NotLarger => asked.fold(f32::INFINITY, f32::min),
+            _ => asked.fold(0.0, f32::max),
+        };
+        Ok(vec![scale; axes.len()])
+    }
+
     fn by_scale(&self, scale: f32, axis: usize, size: &Dim) -> Result<Dim> {
         if !(scale.is_finite() && scale > 0.0) {
             return Err(Error::shape(
@@ -224,7 +376,7 @@ impl Resize {
             ));
         }
         // Implementations differ in whether the scale is for the region or for the whole.
-        if self.crop {
+        if self.sampling.coordinates == Coordinates::Crop {
             Ok(Dim::Unknown)
         } else {
             scaled(size, scale)

@@ -44,6 +44,8 @@ impl Provider {
 pub struct Placement {
     pub node: String,
     pub op: String,
+    /// Names of the values that it gives.
+    pub values: Vec<String>,
     pub provider: Provider,
     /// The kernels that compute it on the GPU, or nothing.
     pub kernel: String,

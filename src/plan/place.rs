@@ -53,6 +53,9 @@ pub fn lower(graph: &Graph, id: NodeId, caps: &Capabilities) -> Result<Dispatch>
     };
     let op = (def.parse)(&node.attrs, graph.opset(def.domain))?;
     let dispatch = op.dispatch(&call).map_err(|why| refused(why.into()))?;
+    if let Some(input_idx) = dispatch.view_of {
+        call.input(input_idx).map_err(|why| refused(why.into()))?;
+    }
     for &bytes in &dispatch.scratch {
         check_bytes(bytes, caps).map_err(|error| error.within(node.label()))?;
     }
@@ -199,6 +202,10 @@ impl Planner<'_> {
         storage.size_bytes(n_elems.iter().product())
     }
 
+    fn name(&self, value: ValueId) -> String {
+        self.graph.value(value).name.to_string()
+    }
+
     fn touch(&mut self, home: Home) {
         if let Home::Virtual(idx) = home {
             self.virtuals[idx].life.last = self.drafts.len();
@@ -324,7 +331,7 @@ impl Planner<'_> {
         if let Some(&home) = self.homes.get(&value) {
             return Ok(home);
         }
-        let value_name = || self.graph.value(value).name.to_string();
+        let value_name = || self.name(value);
         let Source::Constant(tensor) = &self.graph.value(value).source else {
             return Err(Error::internal(
                 value_name(),
@@ -394,6 +401,12 @@ impl Planner<'_> {
         self.plan.placement.push(Placement {
             node: node.name.to_string(),
             op: node.op.to_string(),
+            values: node
+                .outputs
+                .iter()
+                .flatten()
+                .map(|&value| self.name(value))
+                .collect(),
             provider,
             kernel,
             reason,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::Session;
 use super::concrete::{Key, concrete};
 use super::deciding::deciding_inputs;
+use super::observe::{self, Observed};
 use crate::backend::cpu;
 use crate::backend::webgpu::{Device, Executor, Feed, Fetched, Gpu, HostPiece, Loaded, Location};
 use crate::error::{Error, Result};
@@ -34,6 +35,7 @@ pub struct GpuSession<D: Device> {
     /// The key of the only plan, where nothing is left open.
     only: Option<Key>,
     strict: bool,
+    observes: bool,
     /// The latest at the end.
     plans: RefCell<Vec<(Key, Rc<Loaded<D>>)>>,
     timings: RefCell<Vec<NodeTime>>,
@@ -70,6 +72,7 @@ impl<D: Device> GpuSession<D> {
             deciding,
             inputs: session.inputs.clone(),
             strict: session.strict,
+            observes: session.observes,
             graph: RefCell::new(Some(graph)),
             plans: RefCell::default(),
             timings: RefCell::default(),
@@ -108,15 +111,7 @@ impl<D: Device> GpuSession<D> {
     ) -> Result<Vec<Fetched<D>>> {
         let timed = timed || is_on(Switch::Time);
         let feeds = self.with_deciding_on_host(feeds).await?;
-        let key = self.inputs.iter().filter_map(|port| {
-            let feed = feeds.get(&port.name)?;
-            let value = match feed {
-                Feed::Host(tensor) if self.deciding.contains(&port.name) => Some(tensor.clone()),
-                _ => None,
-            };
-            Some((port.name.clone(), feed.sizes().to_vec(), value))
-        });
-        let loaded = self.loaded(Key(key.collect())).await?;
+        let loaded = self.loaded(self.key(&feeds)).await?;
         let fetched = self.executor.run(&loaded, &feeds, fetches, timed).await?;
         if timed {
             self.keep_timings(&loaded).await?;
@@ -140,6 +135,45 @@ impl<D: Device> GpuSession<D> {
             Fetched::Gpu { .. } => unreachable!("the host was asked for"),
         });
         Ok(tensors.collect())
+    }
+
+    /// Runs and gives every value that a node computes, in the order in which they ran; for
+    /// sessions made with [`Options::observes`](super::Options::observes).
+    ///
+    /// # Errors
+    /// As [`GpuSession::run`].
+    pub async fn observe(&self, feeds: HashMap<String, Feed<D>>) -> Result<Vec<Observed>> {
+        let key = self.key(&feeds);
+        let loaded = self.loaded(key).await?;
+        let plan = loaded.plan();
+        let rows = plan.placement.iter();
+        let given = rows.flat_map(|row| row.values.iter().map(move |value| (row, value)));
+        let is_output = |name: &str| plan.outputs.iter().any(|output| output.name() == name);
+        let given: Vec<_> = given.filter(|(_, value)| is_output(value)).collect();
+        let fetches: Vec<&str> = given.iter().map(|(_, value)| value.as_str()).collect();
+        let tensors = self.run_on_host(feeds, &fetches).await?;
+        let observed = given
+            .into_iter()
+            .zip(tensors)
+            .map(|((row, value), tensor)| Observed {
+                value: value.clone(),
+                node: row.node.clone(),
+                op: row.op.clone(),
+                tensor,
+            });
+        Ok(observed.collect())
+    }
+
+    fn key(&self, feeds: &HashMap<String, Feed<D>>) -> Key {
+        let key = self.inputs.iter().filter_map(|port| {
+            let feed = feeds.get(&port.name)?;
+            let value = match feed {
+                Feed::Host(tensor) if self.deciding.contains(&port.name) => Some(tensor.clone()),
+                _ => None,
+            };
+            Some((port.name.clone(), feed.sizes().to_vec(), value))
+        });
+        Key(key.collect())
     }
 
     /// Elements that decide are needed before there is a plan.
@@ -218,7 +252,10 @@ impl<D: Device> GpuSession<D> {
         let caps = self.gpu().device.capabilities();
         let gone = || Error::internal("session", "its only plan is made, and another asked for");
         let graph = self.graph.borrow().clone().ok_or_else(gone)?;
-        let graph = concrete(graph, &self.inputs, key, caps)?;
+        let mut graph = concrete(graph, &self.inputs, key, caps)?;
+        if self.observes {
+            observe::expose(&mut graph);
+        }
         let general = self.graph.borrow();
         let is_shared = |name: &str, tensor: &Tensor| {
             let general = general.as_ref().filter(|_| self.only.is_none());

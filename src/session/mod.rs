@@ -4,6 +4,7 @@ mod bind;
 mod concrete;
 mod deciding;
 mod gpu;
+mod observe;
 mod options;
 mod reasons;
 
@@ -31,6 +32,7 @@ use reasons::Reasons;
 
 pub use crate::plan::{Placement, Provider};
 pub use gpu::{GpuSession, NodeTime};
+pub use observe::Observed;
 pub use options::{Adapter, Options};
 
 /// How to run inputs of one shape.
@@ -51,6 +53,7 @@ pub struct Session {
     /// Why a provider that the caller may expect is not among the candidates.
     passed_over: Option<String>,
     strict: bool,
+    observes: bool,
     /// The prepared graph, kept while plans for further shapes may be asked for.
     graph: RefCell<Option<Graph>>,
     /// The graph on `cpu`, or why it is not there; made when a plan comes to it.
@@ -86,6 +89,7 @@ impl Session {
             candidates,
             passed_over,
             strict: options.strict,
+            observes: options.observes,
             graph: RefCell::new(Some(graph)),
             cpu: OnceCell::new(),
             planned: RefCell::default(),
@@ -116,6 +120,9 @@ impl Session {
                 passes::prepare(&mut graph, &cpu::evaluate)?;
             }
             refuse(&graph, cpu::refusal)?;
+            if self.observes {
+                observe::expose(&mut graph);
+            }
             cpu::load(&graph)
         });
         loaded.as_ref().map_err(Error::clone)
@@ -288,6 +295,39 @@ impl Session {
         let feeds: Vec<(&str, &Tensor)> =
             feeds.iter().map(|(name, x)| (name.as_str(), x)).collect();
         cpu.run(&feeds, fetches)
+    }
+
+    /// Runs on the CPU and gives every value that a node computes, in the order of the nodes; for
+    /// sessions made with [`Options::observes`].
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn observe(&self, feeds: Vec<(String, Tensor)>) -> Result<Vec<Observed>> {
+        let feeds = self.check_feeds(feeds)?;
+        let graph = self.graph()?;
+        let cpu = self.on_cpu()?;
+        let feeds: Vec<(&str, &Tensor)> =
+            feeds.iter().map(|(name, x)| (name.as_str(), x)).collect();
+        let names: Vec<&str> = cpu.output_names().collect();
+        let tensors = cpu.run(&feeds, &names)?;
+        let mut tensors: HashMap<&str, Tensor> = names.into_iter().zip(tensors).collect();
+        let mut observed = Vec::new();
+        for id in graph.order()? {
+            let node = graph.node(id);
+            for &value in node.outputs.iter().flatten() {
+                let name = &*graph.value(value).name;
+                let Some(tensor) = tensors.remove(name) else {
+                    continue;
+                };
+                observed.push(Observed {
+                    value: name.to_owned(),
+                    node: node.name.to_string(),
+                    op: node.op.to_string(),
+                    tensor,
+                });
+            }
+        }
+        Ok(observed)
     }
 
     /// Plans, compiles and runs these feeds where the plan says; all outputs by name. For single

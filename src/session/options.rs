@@ -21,6 +21,9 @@ pub struct Options {
     /// Refuse a model that the named providers do not take, instead of falling back to `cpu`.
     pub strict: bool,
     pub adapter: Adapter,
+    /// Keep every value that a node gives as an output, for looking into a model; see
+    /// [`observe`](super::Session::observe).
+    pub observes: bool,
     /// Sizes for symbolic dimensions, by name.
     pub free_dimensions: BTreeMap<String, i64>,
 }

@@ -30,6 +30,8 @@ impl Reasons {
         let rows = order.into_iter().map(|id| {
             let node = graph.node(id);
             let label = node.label();
+            let values = node.outputs.iter().flatten();
+            let values = values.map(|&value| graph.value(value).name.to_string());
             let own = self
                 .refused
                 .iter()
@@ -41,6 +43,7 @@ impl Reasons {
                     node.name.to_string()
                 },
                 op: node.op.to_string(),
+                values: values.collect(),
                 provider,
                 kernel: String::new(),
                 size_bytes: 0,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use js_sys::futures::JsFuture;
-use js_sys::{Function, JsNullable, Uint8Array, WebAssembly};
+use js_sys::{JsNullable, Uint8Array, WebAssembly};
 use wasm_bindgen::prelude::*;
 use web_sys::{
     GpuBindGroup, GpuBindGroupDescriptor, GpuBindGroupEntry, GpuBindGroupLayout,
@@ -45,8 +45,6 @@ pub struct WebDevice {
     failures: Failures,
     layouts: RefCell<HashMap<LayoutKey, (GpuBindGroupLayout, GpuPipelineLayout)>>,
     timings: RefCell<Vec<Timing>>,
-    /// Called with name and text of each shader.
-    on_shader: Option<Function>,
     /// Where bytes go on their way, when memory is shared: Dawn in Node fails on views of it.
     way: Option<Uint8Array>,
 }
@@ -60,7 +58,7 @@ struct Timing {
 }
 
 impl WebDevice {
-    pub fn new(device: GpuDevice, facts: AdapterFacts, on_shader: Option<Function>) -> WebDevice {
+    pub fn new(device: GpuDevice, facts: AdapterFacts) -> WebDevice {
         let (limits, features) = (device.limits(), device.features());
         let caps = Capabilities {
             software: facts.software,
@@ -87,7 +85,6 @@ impl WebDevice {
             failures: Failures::listen(&device),
             layouts: RefCell::default(),
             timings: RefCell::default(),
-            on_shader,
             way: is_shared.then(|| Uint8Array::new_with_length(WRITE_BYTES as u32)),
             device,
         }
@@ -135,14 +132,6 @@ impl WebDevice {
 
     /// Hands a shader to the compiler.
     fn compile(&self, shader: &Shader) -> Compiling {
-        if let Some(on_shader) = &self.on_shader {
-            // A complaint of the listener is no reason to stop.
-            let _ = on_shader.call2(
-                &JsValue::UNDEFINED,
-                &shader.name.into(),
-                &JsValue::from_str(&shader.code),
-            );
-        }
         let descriptor = GpuShaderModuleDescriptor::new(&shader.code);
         descriptor.set_label(shader.name);
         let module = self.device.create_shader_module(&descriptor);

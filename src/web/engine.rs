@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use js_sys::{Array, Map, Object, Uint8Array};
+use js_sys::{Array, Function, Map, Object, Uint8Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
@@ -20,6 +20,7 @@ use crate::model::Model;
 use crate::model::onnx::{MapExternal, external_locations, read};
 use crate::session::{Adapter, GpuSession, Options, Plan, Provider, Session};
 use crate::tensor::{DType, Dim, Fact};
+use crate::trace;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -54,6 +55,17 @@ struct JsNodeTime {
     op: String,
     kernel: &'static str,
     ms: f64,
+}
+
+/// Turns debug switches on, separated by commas, and all others off; `sink` is told the name of a
+/// switch and what there is to tell.
+#[wasm_bindgen(js_name = setDebug)]
+pub fn set_debug(switches: &str, sink: Function) -> Result<(), JsValue> {
+    let tell = move |name: &'static str, text: &str| {
+        // What the listener throws is its own affair.
+        let _ = sink.call2(&JsValue::UNDEFINED, &name.into(), &text.into());
+    };
+    trace::enable(switches, Box::new(tell)).map_err(error_to_js)
 }
 
 /// Where a model's external data is: relative locations, checked against leaving the folder.
@@ -399,6 +411,7 @@ fn options_from_js(options: JsValue) -> Result<Options> {
             description: options.adapter.description,
         },
         free_dimensions: options.free_dimension_overrides,
+        ..Options::default()
     })
 }
 

@@ -140,7 +140,8 @@ impl Failures {
             self.seen.lost.borrow_mut().get_or_insert(why);
         }
         let why = || format!("{what}: {}", text(&thrown, "message"));
-        self.lost().unwrap_or_else(|| {
+        // What went wrong before may be why, and is told only once.
+        self.failure().unwrap_or_else(|| {
             // Nobody here unmaps or destroys a buffer that is being mapped: the device did.
             let is_abort = text(&thrown, "name") == "AbortError";
             let lost = is_abort.then(|| Error::new(ErrorKind::DeviceLost, AT, why()));

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use js_sys::{Array, Function, Object, Uint8Array};
+use js_sys::{Array, Object, Uint8Array};
 use wasm_bindgen::prelude::*;
 use web_sys::{GpuBuffer as JsGpuBuffer, GpuDevice};
 
@@ -25,19 +25,14 @@ pub struct EngineGpu {
 #[wasm_bindgen]
 impl EngineGpu {
     /// `device` is a `GPUDevice`; `facts` are `{ software, description }` of its adapter.
-    /// `onShader` is told name and text of each shader before it is compiled.
-    pub fn open(
-        device: JsValue,
-        facts: &JsValue,
-        #[wasm_bindgen(js_name = onShader)] on_shader: Option<Function>,
-    ) -> EngineGpu {
+    pub fn open(device: JsValue, facts: &JsValue) -> EngineGpu {
         let facts = AdapterFacts {
             software: field(facts, "software").is_truthy(),
             description: text(facts, "description"),
         };
         let device: GpuDevice = device.unchecked_into();
         EngineGpu {
-            gpu: Gpu::new(WebDevice::new(device, facts, on_shader)),
+            gpu: Gpu::new(WebDevice::new(device, facts)),
         }
     }
 
@@ -85,6 +80,11 @@ impl GpuTensor {
     #[wasm_bindgen(js_name = copyTo)]
     pub fn copy_to(&self, buffer: JsValue) -> Result<(), JsValue> {
         let to: JsGpuBuffer = buffer.unchecked_into();
+        let (has, needs) = (to.size() as u64, self.used_bytes);
+        if has < needs {
+            let why = format!("the buffer has {has} bytes, the elements take {needs}");
+            return Err(error_to_js(Error::new(ErrorKind::InvalidInput, "", why)));
+        }
         self.gpu.device.submit(&[self.copy(&to)], false);
         self.gpu
             .device

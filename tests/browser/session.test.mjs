@@ -62,7 +62,66 @@ test("wonnx_computes_on_webgpu_in_a_page", options, async () => {
   await page.close()
 })
 
-for (const provider of ["cpu", "wonnx"]) {
+test("tensors_stay_on_the_gpu_of_a_page_between_runs", options, async () => {
+  const { page } = await openPage()
+  const { got, expected, backends, maps, memory } = await page.evaluate(async () => {
+    let maps = 0
+    const { mapAsync } = GPUBuffer.prototype
+    GPUBuffer.prototype.mapAsync = function (...args) { maps += 1; return mapAsync.apply(this, args) }
+    const webgpu = { executionProviders: ["webgpu"], preferredOutputLocation: "gpu-buffer" }
+    const session = await sentinel.InferenceSession.create(digits, webgpu)
+    const image = arrays.get("in_0")
+    const device = await sentinel.env.webgpu.device
+    const buffer = device.createBuffer({ size: image.data.byteLength, usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST })
+    device.queue.writeBuffer(buffer, 0, image.data)
+    const x = sentinel.Tensor.fromGpuBuffer(buffer, { dataType: "float32", dims: image.dims })
+    const { logits } = await session.run({ image: x })
+    const mapsInRun = maps
+    const got = [...await logits.getData(true)]
+    const backends = [...new Set(session.placement().map(({ backend }) => backend))]
+    await session.release()
+    return { got, expected: [...arrays.get("out_0").data], backends, maps: mapsInRun, memory: sentinel.gpuMemory() }
+  })
+  assertClose(got, expected)
+  assert.deepEqual(backends, ["webgpu"])
+  assert.equal(maps, 0)
+  assert.deepEqual(memory, { buffers: 0, bytes: 0 })
+  await page.close()
+})
+
+test("a_lost_device_fails_one_run_of_a_page", options, async () => {
+  const { page } = await openPage()
+  const { code, got, expected } = await page.evaluate(async () => {
+    const session = await sentinel.InferenceSession.create(digits, { executionProviders: ["webgpu"] })
+    const image = arrays.get("in_0")
+    await session.run({ image })
+    ;(await sentinel.env.webgpu.device).destroy()
+    const code = await codeOf(session.run({ image }))
+    const { logits } = await session.run({ image })
+    return { code, got: [...logits.data], expected: [...arrays.get("out_0").data] }
+  })
+  assert.equal(code, "DEVICE_LOST")
+  assertClose(got, expected)
+  await page.close()
+})
+
+test("a_pages_own_device_is_used_and_left_alive", options, async () => {
+  const { page } = await openPage()
+  const { got, expected, error } = await page.evaluate(async () => {
+    const device = await (await navigator.gpu.requestAdapter()).requestDevice()
+    const session = await sentinel.InferenceSession.create(digits, { executionProviders: [{ name: "webgpu", device }] })
+    const { logits } = await session.run({ image: arrays.get("in_0") })
+    await session.release()
+    device.pushErrorScope("validation")
+    device.createBuffer({ size: 16, usage: GPUBufferUsage.STORAGE })
+    return { got: [...logits.data], expected: [...arrays.get("out_0").data], error: await device.popErrorScope() }
+  })
+  assertClose(got, expected)
+  assert.equal(error, null)
+  await page.close()
+})
+
+for (const provider of ["cpu", "webgpu", "wonnx"]) {
   test(`${provider}_computes_in_a_web_worker`, options, async () => {
     const { page } = await openPage()
     const { error, backends, got, expected } = await page.evaluate(provider => {
@@ -114,7 +173,7 @@ test("errors_have_their_codes_and_sessions_stay_usable", options, async () => {
     const codes = [
       await codeOf(InferenceSession.create("/none.onnx", cpu)),
       await codeOf(InferenceSession.create("/tests/browser/blank.html", cpu)),
-      await codeOf(InferenceSession.create(digits, { executionProviders: ["webgpu"] })),
+      await codeOf(InferenceSession.create(digits, { executionProviders: ["webnn"] })),
       await codeOf(InferenceSession.create(digits, { ...cpu, signal: AbortSignal.abort() })),
       await codeOf(InferenceSession.create(digits, { ...cpu, maxModelBytes: 1000 })),
       await codeOf(session.run({ image: new Tensor(new Float32Array(4), [4]) })),

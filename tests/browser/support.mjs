@@ -9,7 +9,7 @@ const { chromium } = createRequire(new URL("../../www/package.json", import.meta
 
 const CHROMIUM_PATHS = [process.env.SENTINEL_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
 
-const QUIET = [
+export const QUIET = [
   "--disable-quic",
   "--no-first-run",
   "--disable-background-networking",
@@ -18,7 +18,7 @@ const QUIET = [
 ]
 
 // Compute needs fewer of these; importing video and canvas into WebGPU needs all of them.
-const SWIFTSHADER = [
+export const SWIFTSHADER = [
   "--enable-unsafe-webgpu",
   "--use-webgpu-adapter=swiftshader",
   "--enable-features=Vulkan",

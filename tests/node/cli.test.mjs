@@ -52,6 +52,14 @@ test("run_prints_json_that_a_program_can_read", async () => {
   assert.equal(data.indexOf(Math.max(...data)), 3)
 })
 
+test("run_writes_a_trace_of_what_took_how_long", async () => {
+  await succeeds(run("--input", "random", "--free-dim", "batch=1", "--repeat", "2", "--trace", scratch("trace.json")))
+  const { traceEvents } = JSON.parse(readFileSync(scratch("trace.json")))
+  const spans = traceEvents.filter(({ ph }) => ph === "X")
+  assert.deepEqual(spans.map(({ name }) => name), ["create", "run", "run"])
+  assert.ok(spans.every(({ dur }) => dur > 0))
+})
+
 test("run_takes_npz_by_order_and_writes_npz_npy_and_json", async () => {
   const expected = (await readNpz(host, digits("digits.npz"))).get("out_0")
   for (const name of ["out.npz", "out.npy", "out.json"]) {
@@ -110,7 +118,7 @@ test("inspect_prints_each_stage_as_text", async () => {
 
 test("devices_lists_both_backends", async () => {
   const devices = JSON.parse(await succeeds(sentinel("devices", "--json")))
-  assert.deepEqual(devices.map(({ backend }) => backend), ["wonnx", "cpu"])
+  assert.deepEqual(devices.map(({ backend }) => backend), ["webgpu", "wonnx", "cpu"])
   assert.match(await succeeds(sentinel("devices")), /cpu +ready/)
 })
 
@@ -129,6 +137,6 @@ test("errors_are_one_line_with_a_code_and_exit_with_one", async () => {
   await fails(run("--input", "random", "--top", "0"), "INVALID_INPUT", /--top/)
   await fails(run("--input", "random", "--free-dim", "batch"), "INVALID_INPUT", /--free-dim/)
   await fails(run("--input", "random", "--fast"), "INVALID_INPUT", /--fast/)
-  await fails(sentinel("run", model, "--input", "random", "--provider", "webgpu"), "INVALID_INPUT", /'wonnx'/)
+  await fails(sentinel("run", model, "--input", "random", "--provider", "webnn"), "INVALID_INPUT", /'webgpu'/)
   await fails(sentinel("inspect", inRepository("tests/fixtures/none.onnx")), "IO", /none\.onnx/)
 })

@@ -32,7 +32,7 @@ async function demoJson(...args) {
 
 function assertSteps(steps) {
   for (const { backend, loadMs, firstMs, medianMs, runs } of steps) {
-    assert.match(backend, /^(cpu|wonnx)$/)
+    assert.match(backend, /^(cpu|webgpu|wonnx)$/)
     for (const ms of [loadMs, firstMs, medianMs]) assert.ok(ms > 0)
     assert.ok(runs >= 1)
   }
@@ -51,7 +51,7 @@ test("ten_digits_are_recognised_on_the_gpu_where_there_is_one", async () => {
   assert.deepEqual(answers[0].lines.map(({ text }) => Number(text)), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   assertSteps(steps)
   const { webgpu } = await findWebGpu()
-  assert.equal(steps[0].backend, webgpu === undefined ? "cpu" : "wonnx", steps[0].reason)
+  assert.equal(steps[0].backend, webgpu === undefined ? "cpu" : "webgpu", steps[0].reason)
 })
 
 test("files_are_told_by_their_bytes", MAGIKA, async () => {

@@ -1,30 +1,34 @@
 // What the host decides by itself, over a fake engine: providers, compiled shapes, order, release.
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { fakeModel, HARDWARE, hostWithFakes, SWIFTSHADER } from "./fakes.mjs"
+import { fakeDevice, fakeModel, HARDWARE, hostWithFakes, SWIFTSHADER } from "./fakes.mjs"
 
 const floats = (host, ...values) => new host.Tensor(Float32Array.from(values), [values.length])
+const wonnx = { executionProviders: ["wonnx", "cpu"] }
 const code = expected => error => {
   assert.equal(error.code, expected, error.message)
   return true
 }
 
-test("auto_takes_wonnx_on_a_hardware_adapter", async () => {
+test("auto_takes_webgpu_on_a_hardware_adapter", async () => {
   const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
   const session = await host.InferenceSession.create(fakeModel({ wonnx: true }))
   const { y } = await session.run({ x: floats(host, 1, 2) })
   assert.deepEqual([...y.data], [1, 2])
-  assert.deepEqual(fake.runs, ["wonnx"])
-  assert.equal(session.placement()[0].backend, "wonnx")
+  assert.deepEqual(fake.runs, ["webgpu"])
+  assert.equal(session.placement()[0].backend, "webgpu")
+  assert.deepEqual(session.memory(), { weights: 1, activations: 2, staging: 3 })
+  assert.deepEqual(fake.loads, ["engine"])
 })
 
-test("auto_takes_the_cpu_over_a_software_adapter_and_never_loads_wonnx", async () => {
+test("auto_takes_the_cpu_over_a_software_adapter_and_opens_no_device", async () => {
   for (const adapter of [SWIFTSHADER, { ...HARDWARE, isFallbackAdapter: true }, undefined]) {
     const { host, fake } = await hostWithFakes({ adapter })
     const session = await host.InferenceSession.create(fakeModel({ wonnx: true }))
     await session.run({ x: floats(host, 1, 2) })
     assert.deepEqual(fake.runs, ["cpu"])
     assert.deepEqual(fake.loads, ["engine"])
+    assert.deepEqual(fake.opens, [])
     assert.equal(fake.creates[0].options.adapter.present, adapter !== undefined)
   }
 })
@@ -36,10 +40,127 @@ test("naming_wonnx_uses_a_software_adapter", async () => {
   assert.deepEqual(fake.runs, ["wonnx"])
 })
 
-test("naming_only_wonnx_without_webgpu_says_how_to_get_it", async () => {
+test("naming_only_what_needs_webgpu_without_it_says_how_to_get_it", async () => {
   const { host } = await hostWithFakes()
-  const creating = host.InferenceSession.create(fakeModel({ wonnx: true }), { executionProviders: ["wonnx"] })
-  await assert.rejects(creating, error => code("DEVICE_LOST")(error) && /npm install webgpu/.test(error.message))
+  for (const executionProviders of [["wonnx"], ["webgpu"], ["webgpu", "wonnx"]]) {
+    const creating = host.InferenceSession.create(fakeModel({ wonnx: true }), { executionProviders })
+    await assert.rejects(creating, error => code("DEVICE_LOST")(error) && /npm install webgpu/.test(error.message))
+  }
+})
+
+test("sessions_of_one_choice_share_a_device_with_the_adapters_own_limits", async () => {
+  const { host, fake } = await hostWithFakes({ adapter: SWIFTSHADER })
+  const create = (...executionProviders) => host.InferenceSession.create(fakeModel({}), { executionProviders })
+  await Promise.all([create("webgpu"), create("webgpu"), create({ name: "webgpu" })])
+  assert.equal(fake.opens.length, 1)
+  assert.deepEqual(fake.opens[0].device.limits, { maxBufferSize: 2 ** 30 })
+  assert.equal(fake.opens[0].facts.software, true)
+  await create({ name: "webgpu", powerPreference: "low-power" })
+  assert.equal(fake.opens.length, 2)
+  assert.deepEqual(fake.asked.at(-1), { powerPreference: "low-power" })
+  host.env.webgpu.forceFallbackAdapter = true
+  await create("webgpu")
+  assert.deepEqual(fake.asked.at(-1), { forceFallbackAdapter: true })
+})
+
+test("a_callers_device_is_taken_and_never_given_up", async () => {
+  const { host, fake } = await hostWithFakes()
+  const device = fakeDevice()
+  device.destroy = () => assert.fail("it is the caller's")
+  for (let time = 0; time < 2; time += 1) {
+    const session = await host.InferenceSession.create(fakeModel({}), { executionProviders: [{ name: "webgpu", device }] })
+    await session.run({ x: floats(host, 1, 2) })
+    await session.release()
+  }
+  assert.equal(fake.openedOn, device)
+  assert.equal(fake.opens.length, 1)
+  assert.deepEqual(fake.asked, [])
+})
+
+test("webgpu_that_fails_leaves_the_work_to_the_cpu_and_placement_says_so", async () => {
+  for (const failure of [["OUT_OF_MEMORY", "too large"], ["INTERNAL", "shader refused"], ["DEVICE_LOST", "gone"]]) {
+    const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
+    fake.failGpu = failure
+    const session = await host.InferenceSession.create(fakeModel({}))
+    assert.deepEqual([...(await session.run({ x: floats(host, 1, 2) })).y.data], [1, 2])
+    assert.deepEqual(fake.runs, ["cpu"])
+    const [{ backend, reason }] = session.placement()
+    assert.equal(backend, "cpu")
+    assert.match(reason, new RegExp(failure.join(".*")))
+    await session.release()
+    assert.deepEqual(fake.freed, ["engine", "engine"])
+  }
+})
+
+test("webgpu_that_fails_while_it_runs_leaves_that_run_to_the_cpu_too", async () => {
+  const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
+  const session = await host.InferenceSession.create(fakeModel({}))
+  fake.failRun = ["OUT_OF_MEMORY", "too large"]
+  assert.deepEqual([...(await session.run({ x: floats(host, 1, 2) })).y.data], [1, 2])
+  assert.deepEqual(fake.runs, ["webgpu", "cpu"])
+  assert.match(session.placement()[0].reason, /OUT_OF_MEMORY.*too large/)
+})
+
+test("webgpu_that_fails_is_an_error_when_the_cpu_is_not_named_or_strictness_is_asked_for", async () => {
+  for (const options of [{ executionProviders: ["webgpu"] }, { strict: true }]) {
+    const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
+    fake.failGpu = ["OUT_OF_MEMORY", "too large"]
+    await assert.rejects(host.InferenceSession.create(fakeModel({}), options), code("OUT_OF_MEMORY"))
+    assert.deepEqual(fake.freed, ["engine"])
+  }
+})
+
+test("a_lost_device_fails_one_run_and_the_next_makes_the_session_again", async () => {
+  const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
+  let reads = 0
+  fake.files.get = () => { reads += 1; return fakeModel({}) }
+  const session = await host.InferenceSession.create("m.onnx")
+  fake.failRun = ["DEVICE_LOST", "gone"]
+  const first = fake.openedOn
+  first.destroy()
+  await assert.rejects(session.run({ x: floats(host, 1, 2) }), code("DEVICE_LOST"))
+  assert.deepEqual(fake.freed, ["engine"])
+  assert.deepEqual(session.placement(), [])
+  assert.deepEqual([...(await session.run({ x: floats(host, 1, 2) })).y.data], [1, 2])
+  assert.notEqual(fake.openedOn, first)
+  assert.deepEqual([reads, fake.opens.length], [2, 2])
+  await session.release()
+  assert.deepEqual(fake.freed, ["engine", "engine"])
+})
+
+test("outputs_stay_on_the_gpu_where_the_options_or_the_given_tensor_say_so", async () => {
+  const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
+  const session = await host.InferenceSession.create(fakeModel({}), { preferredOutputLocation: { y: "gpu-buffer" } })
+  const { y } = await session.run({ x: floats(host, 1, 2) })
+  assert.equal(y.location, "gpu-buffer")
+  const target = floats(host, 0, 0)
+  assert.equal((await session.run({ x: y }, { y: target })).y, target)
+  assert.deepEqual([...target.data], [1, 2])
+  const buffer = { usage: 12 }
+  const onGpu = host.Tensor.fromGpuBuffer(buffer, { dataType: "float32", dims: [2] })
+  assert.equal((await session.run({ x: y }, { y: onGpu })).y, onGpu)
+  assert.ok(buffer.held !== undefined)
+  assert.deepEqual(fake.freed, ["tensor"])
+  assert.deepEqual([...(await y.getData(true))], [1, 2])
+  assert.deepEqual(fake.freed, ["tensor", "tensor"])
+  const other = host.Tensor.fromGpuBuffer({ usage: 12 }, { dataType: "int32", dims: [2] })
+  await assert.rejects(session.run({ x: floats(host, 1, 2) }, { y: other }), code("DTYPE_MISMATCH"))
+})
+
+test("a_gpu_tensor_that_nobody_can_read_is_refused_on_the_cpu", async () => {
+  const { host } = await hostWithFakes()
+  const session = await host.InferenceSession.create(fakeModel({}), { executionProviders: ["cpu"] })
+  const x = host.Tensor.fromGpuBuffer({ usage: 12 }, { dataType: "float32", dims: [2] })
+  await assert.rejects(session.run({ x }), error => code("INVALID_INPUT")(error) && /"x".*gpu-buffer/.test(error.message))
+})
+
+test("a_profile_has_what_was_done_and_ends_when_it_is_asked_for", async () => {
+  const { host } = await hostWithFakes({ adapter: HARDWARE })
+  const session = await host.InferenceSession.create(fakeModel({}), { enableProfiling: true })
+  await session.run({ x: floats(host, 1, 2) })
+  const names = ({ traceEvents }) => traceEvents.filter(({ ph }) => ph === "X").map(({ cat, name }) => `${cat} ${name}`)
+  assert.deepEqual(names(session.endProfiling()).sort(), ["gpu n", "host create", "host run"])
+  assert.deepEqual(names(session.endProfiling()), [])
 })
 
 test("wasm_is_another_name_of_cpu", async () => {
@@ -50,24 +171,16 @@ test("wasm_is_another_name_of_cpu", async () => {
 
 test("a_provider_that_is_not_here_is_refused_with_the_names_of_those_that_are", async () => {
   const { host } = await hostWithFakes()
-  for (const name of ["webgpu", "webnn", "constructor", ""]) {
+  for (const name of ["webnn", "constructor", ""]) {
     const creating = host.InferenceSession.create(fakeModel({}), { executionProviders: [name] })
     await assert.rejects(creating, error => code("INVALID_INPUT")(error) && error.message.includes("'wonnx'"))
   }
 })
 
-test("webgpu_before_a_provider_that_is_here_is_left_out_with_a_warning", async t => {
-  const { host, fake } = await hostWithFakes()
-  const warn = t.mock.method(console, "warn", () => undefined)
-  await host.InferenceSession.create(fakeModel({}), { executionProviders: ["webgpu", "cpu"] })
-  assert.deepEqual(fake.creates[0].options.executionProviders, ["cpu"])
-  assert.match(warn.mock.calls[0].arguments[0], /'webgpu' is not in this version/)
-})
-
 test("wonnx_that_fails_leaves_the_work_to_the_cpu_and_placement_says_so", async () => {
   const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
   fake.failWonnx = "shader refused"
-  const session = await host.InferenceSession.create(fakeModel({ wonnx: true }))
+  const session = await host.InferenceSession.create(fakeModel({ wonnx: true }), wonnx)
   await session.run({ x: floats(host, 1, 2) })
   assert.deepEqual(fake.runs, ["cpu"])
   const [{ backend, reason }] = session.placement()
@@ -85,7 +198,7 @@ test("wonnx_that_fails_is_an_error_when_only_wonnx_was_named", async () => {
 
 test("each_concrete_shape_is_compiled_once_and_only_a_few_are_kept", async () => {
   const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
-  const session = await host.InferenceSession.create(fakeModel({ wonnx: true, shape: ["n"] }))
+  const session = await host.InferenceSession.create(fakeModel({ wonnx: true, shape: ["n"] }), wonnx)
   assert.equal(fake.plans.length, 0)
   for (const size of [1, 2, 1, 3, 4, 5, 1]) await session.run({ x: floats(host, ...Array(size).fill(0)) })
   assert.deepEqual(fake.plans.map(({ x }) => x[0]), [1, 2, 3, 4, 5])
@@ -96,7 +209,7 @@ test("each_concrete_shape_is_compiled_once_and_only_a_few_are_kept", async () =>
 
 test("placement_is_that_of_the_latest_run", async () => {
   const { host } = await hostWithFakes({ adapter: HARDWARE })
-  const session = await host.InferenceSession.create(fakeModel({ wonnx: [1, 2], shape: ["n"] }))
+  const session = await host.InferenceSession.create(fakeModel({ wonnx: [1, 2], shape: ["n"] }), wonnx)
   for (const [size, backend] of [[1, "wonnx"], [3, "cpu"], [1, "wonnx"], [3, "cpu"]]) {
     await session.run({ x: floats(host, ...Array(size).fill(0)) })
     assert.equal(session.placement()[0].backend, backend)
@@ -105,7 +218,7 @@ test("placement_is_that_of_the_latest_run", async () => {
 
 test("runs_of_one_session_wait_for_each_other", async () => {
   const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
-  const session = await host.InferenceSession.create(fakeModel({ wonnx: true }))
+  const session = await host.InferenceSession.create(fakeModel({ wonnx: true }), wonnx)
   const results = await Promise.all([1, 2, 3].map(value => session.run({ x: floats(host, value, 0) })))
   assert.deepEqual(results.map(({ y }) => y.data[0]), [1, 2, 3])
   assert.equal(fake.mostAtOnce, 1)
@@ -113,7 +226,7 @@ test("runs_of_one_session_wait_for_each_other", async () => {
 
 test("release_waits_for_runs_and_a_second_release_does_nothing", async () => {
   const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
-  const session = await host.InferenceSession.create(fakeModel({ wonnx: true }))
+  const session = await host.InferenceSession.create(fakeModel({ wonnx: true }), wonnx)
   const running = session.run({ x: floats(host, 1, 2) })
   await Promise.all([session.release(), session.release()])
   assert.deepEqual([...(await running).y.data], [1, 2])
@@ -124,7 +237,7 @@ test("release_waits_for_runs_and_a_second_release_does_nothing", async () => {
 
 test("a_failing_run_leaves_the_session_usable", async () => {
   const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
-  const session = await host.InferenceSession.create(fakeModel({ wonnx: true }))
+  const session = await host.InferenceSession.create(fakeModel({ wonnx: true }), wonnx)
   fake.failRun = true
   await assert.rejects(session.run({ x: floats(host, 1, 2) }), code("DEVICE_LOST"))
   assert.deepEqual(fake.freed, ["wonnx"])
@@ -155,7 +268,7 @@ test("after_a_trap_every_session_of_the_instance_says_why_and_new_ones_work", as
 
 test("after_a_trap_in_wonnx_its_sessions_compile_again_in_a_new_module", async () => {
   const { host, fake } = await hostWithFakes({ adapter: HARDWARE })
-  const sessions = [await host.InferenceSession.create(fakeModel({ wonnx: true })), await host.InferenceSession.create(fakeModel({ wonnx: true }))]
+  const sessions = [await host.InferenceSession.create(fakeModel({ wonnx: true }), wonnx), await host.InferenceSession.create(fakeModel({ wonnx: true }), wonnx)]
   fake.trapWonnx = true
   const running = sessions.map(session => session.run({ x: floats(host, 1, 2) }))
   for (const run of running) await assert.rejects(run, error => code("INTERNAL")(error) && /wonnx\.wasm stopped/.test(error.message))
@@ -261,15 +374,17 @@ test("free_dimensions_strictness_and_debug_switches_reach_the_engine", async () 
   await host.InferenceSession.create(fakeModel({}), { freeDimensionOverrides: { n: 2 }, extra })
   assert.deepEqual(fake.creates[0].options.freeDimensionOverrides, { n: 2 })
   assert.equal(fake.creates[0].options.strict, true)
-  assert.equal(fake.creates[0].options.debug, "graph")
+  assert.equal(fake.debug, "graph")
 })
 
 test("devices_says_what_auto_may_use", async () => {
   const expected = [[HARDWARE, true, true], [SWIFTSHADER, true, false], [undefined, false, false]]
   for (const [adapter, available, auto] of expected) {
     const { host } = await hostWithFakes({ adapter })
-    const [wonnx, cpu] = await host.devices()
-    assert.deepEqual([wonnx.backend, wonnx.available, wonnx.auto], ["wonnx", available, auto])
+    const [webgpu, wonnx, cpu] = await host.devices()
+    assert.deepEqual([webgpu.backend, webgpu.available, webgpu.auto], ["webgpu", available, auto])
+    assert.deepEqual(webgpu.limits, available ? { maxBufferSize: 2 ** 30 } : undefined)
+    assert.deepEqual([wonnx.backend, wonnx.available, wonnx.auto], ["wonnx", available, false])
     assert.deepEqual([cpu.backend, cpu.available, cpu.auto], ["cpu", true, true])
   }
 })

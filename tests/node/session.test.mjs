@@ -83,7 +83,7 @@ test("placement_names_a_backend_and_a_reason_for_every_node", async () => {
   assert.ok(placement.length > 0)
   for (const { op, backend, reason } of placement) {
     assert.ok(op.length > 0)
-    assert.ok(["cpu", "wonnx"].includes(backend))
+    assert.ok(["cpu", "webgpu"].includes(backend))
     assert.equal(typeof reason, "string")
   }
 })
@@ -158,10 +158,10 @@ test("sessions_run_in_worker_threads", async () => {
 })
 
 test("without_npm_webgpu_devices_says_how_to_get_it", async t => {
-  const [wonnx, cpu] = await host.devices()
+  const [webgpu, , cpu] = await host.devices()
   assert.equal(cpu.available, true)
-  if (wonnx.available) return t.skip(`there is WebGPU: ${wonnx.description}`)
-  assert.match(wonnx.description, /npm install webgpu|no GPU found/)
+  if (webgpu.available) return t.skip(`there is WebGPU: ${webgpu.description}`)
+  assert.match(webgpu.description, /npm install webgpu|no GPU found/)
 })
 
 test("the_version_is_the_packages", () => {

@@ -58,9 +58,9 @@ test("the_deepest_graph_that_wonnx_takes_fits_on_the_stack", options, async () =
 })
 
 test("auto_prefers_the_cpu_over_a_software_adapter_and_says_so", options, async t => {
-  const [wonnx] = await host.devices()
-  if (!wonnx.software) return t.skip(`the adapter is hardware: ${wonnx.description}`)
-  assert.deepEqual([wonnx.available, wonnx.auto], [true, false])
+  const [webgpu] = await host.devices()
+  if (!webgpu.software) return t.skip(`the adapter is hardware: ${webgpu.description}`)
+  assert.deepEqual([webgpu.available, webgpu.auto], [true, false])
   const session = await InferenceSession.create(model, { freeDimensionOverrides: { batch: 1 } })
   const [{ backend, reason }] = session.placement()
   assert.equal(backend, "cpu")

@@ -2,6 +2,7 @@
 
 mod devices;
 mod run;
+mod time;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,20 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Runs a model and writes its outputs, then runs and times it once for each line it reads.
+    Time {
+        /// An .onnx file; its external data lies beside it.
+        model: PathBuf,
+        /// Inputs by name in a NumPy .npz file, or in_0, in_1, ... in the model's order.
+        #[arg(long)]
+        inputs: PathBuf,
+        /// Where the outputs of the first run go, as .npz by name.
+        #[arg(long)]
+        output: PathBuf,
+        /// cpu, webgpu or wonnx. What webgpu has no kernel for runs on the cpu.
+        #[arg(long, default_value = "cpu", value_parser = provider)]
+        provider: Provider,
+    },
 }
 
 fn provider(name: &str) -> Result<Provider, String> {
@@ -66,6 +81,12 @@ fn main() -> ExitCode {
             provider,
             strict,
         } => run::run(&model, &inputs, &output, provider, strict),
+        Command::Time {
+            model,
+            inputs,
+            output,
+            provider,
+        } => time::time(&model, &inputs, &output, provider),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,21 @@ pub fn run(
     provider: Provider,
     strict: bool,
 ) -> Result<()> {
+    let (session, feeds) = open(model, inputs, provider, strict)?;
+    let outputs = pollster::block_on(session.run_once(feeds))?;
+    write(output, &outputs)
+}
+
+/// The model as a session, and its inputs in the model's order.
+///
+/// # Errors
+/// As [`run`].
+pub fn open(
+    model: &Path,
+    inputs: &Path,
+    provider: Provider,
+    strict: bool,
+) -> Result<(Session, Vec<(String, Tensor)>)> {
     let folder = model.parent().unwrap_or(Path::new(""));
     let graph = read(file(model)?.into(), &FolderExternal::new(folder))?.graph;
     let options = Options {
@@ -39,14 +54,21 @@ pub fn run(
         };
         feeds.push((port.name.clone(), array));
     }
-    let outputs = pollster::block_on(session.run_once(feeds))?;
-    std::fs::write(output, write_npz(&outputs)?).map_err(|error| io(output, error))
+    Ok((session, feeds))
+}
+
+/// Writes arrays by name as `.npz`.
+///
+/// # Errors
+/// `IO`.
+pub fn write(path: &Path, arrays: &[(String, Tensor)]) -> Result<()> {
+    std::fs::write(path, write_npz(arrays)?).map_err(|error| io(path.display(), error))
 }
 
 fn file(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| io(path, error))
+    std::fs::read(path).map_err(|error| io(path.display(), error))
 }
 
-fn io(path: &Path, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, path.display().to_string(), error.to_string())
+pub fn io(place: impl std::fmt::Display, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, place.to_string(), error.to_string())
 }

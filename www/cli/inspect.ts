@@ -1,4 +1,4 @@
-import { InferenceSession, tools, type Inspection, type Placement, type ValueInfo } from "../host/index.js"
+import { InferenceSession, SentinelError, tools, type Inspection, type Placement, type ValueInfo } from "../host/index.js"
 import { MODEL_OPTIONS, modelPath, parse, sessionOptions, wordOption } from "./options.js"
 import { countBackends } from "./run.js"
 import { bar, paintFor, printable, table, typeAndShape, type Paint } from "./terminal.js"
@@ -7,7 +7,8 @@ export const INSPECT_HELP = `Shows what is in a model and what would run it.
 
 Usage: sentinel inspect <model.onnx> [options]
 
-  --stage name        print the model as text: model (as read), graph (with facts), passes (as prepared)
+  --stage name        print the model as text: model (as read), graph (with facts), passes (as prepared),
+                      plan (what runs where; with --provider webgpu)
   --provider names    webgpu, wonnx, cpu, or auto (the default)
   --free-dim name=n   the size of a free dimension
   --json              print everything as JSON
@@ -20,16 +21,28 @@ export async function inspect(args: string[]): Promise<string> {
   const { values, positionals } = parse(args, OPTIONS, "inspect")
   if (values.help === true) return INSPECT_HELP
   const path = modelPath(positionals, "inspect")
-  const stage = wordOption("stage", values.stage, ["model", "graph", "passes"])
+  const stage = wordOption("stage", values.stage, ["model", "graph", "passes", "plan"])
   const options = await sessionOptions(values)
   if (stage !== undefined) {
-    const text = await tools.text(path, stage, options)
+    const text = stage === "plan" ? await planText(path, options) : await tools.text(path, stage, options)
     return values.json === true ? `${JSON.stringify({ model: path, stage, text })}\n` : text.replace(/\n?$/, "\n")
   }
   const inspection = await tools.inspect(path)
   const placed = await place(path, options)
   if (values.json === true) return `${JSON.stringify({ model: path, ...inspection, ...placed }, withBigInts)}\n`
   return show(path, inspection, placed, paintFor(process.stdout))
+}
+
+async function planText(path: string, options: InferenceSession.SessionOptions): Promise<string> {
+  const session = await InferenceSession.create(path, options)
+  try {
+    const text = session.planText()
+    if (text !== "") return text
+    const why = session.placement().length > 0 ? "it runs on one backend as a whole" : "it depends on sizes that are open: --free-dim name=n"
+    throw new SentinelError("INVALID_INPUT", `${path}: there is no plan: ${why}`)
+  } finally {
+    await session.release()
+  }
 }
 
 type Placed = { placement: Placement[] } | { refused: { code: string; message: string } }

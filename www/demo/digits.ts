@@ -12,7 +12,7 @@ export const digits: Part = {
   models: "a classifier made for this project",
 
   async run({ files, providers, repeat, gpu }) {
-    const model = await measured(files.fixture("digits/digits.onnx"), providers(gpu.present ? "wonnx" : undefined), repeat)
+    const model = await measured(files.fixture("digits/digits.onnx"), providers(gpu.present ? "webgpu" : undefined), repeat)
     try {
       const lines = []
       for (let digit = 0; digit < 10; digit += 1) {

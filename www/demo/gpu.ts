@@ -27,7 +27,7 @@ export async function findGpu(manifest: string): Promise<Gpu> {
     if (isSoftwareNeeded) process.env["VK_ICD_FILENAMES"] = SOFTWARE_DRIVER
   }
   await init(module === undefined ? {} : { webgpu: (await import(module)) as WebGpuModule })
-  const gpu = (await devices()).find(({ backend }) => backend === "wonnx")
+  const gpu = (await devices()).find(({ backend }) => backend === "webgpu")
   return { present: gpu?.available === true, description: gpu?.description ?? "there is no WebGPU" }
 }
 

@@ -12,7 +12,7 @@ import { showPart } from "./print.js"
 import { text } from "./text.js"
 
 const PARTS: readonly Part[] = [text, digits, fileType]
-const PROVIDERS = ["auto", "wonnx", "cpu"]
+const PROVIDERS = ["auto", "webgpu", "wonnx", "cpu"]
 
 const HELP = `Runs real models on real input.
 

@@ -1,13 +1,11 @@
 import { dropDevice, openDevice, type GpuChoice, type KnownDevice } from "./gpu.js"
 import { Handle, type Instance } from "./instance.js"
 import type { GpuDevice } from "./platform/platform.js"
-import { debugText } from "./trace.js"
 import type { EngineGpu, EngineModule } from "./wasm.js"
 
 /** A device as the sessions of one instance of the engine share it. */
 export interface SharedGpu extends KnownDevice {
   readonly engine: Handle<EngineGpu>
-  isLost: boolean
 }
 
 interface Entry {
@@ -16,6 +14,20 @@ interface Entry {
 }
 
 const shared = new WeakMap<GpuDevice, Entry>()
+
+const alive = new Set<SharedGpu>()
+
+/** What sessions and tensors of this package hold on all its devices at present. */
+export function gpuMemory(): { buffers: number; bytes: number } {
+  const total = { buffers: 0, bytes: 0 }
+  for (const gpu of alive) {
+    if (gpu.engine.fault !== undefined) continue
+    const { buffers, bytes } = gpu.engine.use(engine => engine.memory())
+    total.buffers += buffers
+    total.bytes += bytes
+  }
+  return total
+}
 
 /** The device for a choice, with what the engine keeps on it: compiled shaders, and the count of its buffers. */
 export async function openGpu(instance: Instance<EngineModule>, choice: GpuChoice): Promise<SharedGpu> {
@@ -30,10 +42,10 @@ export async function openGpu(instance: Instance<EngineModule>, choice: GpuChoic
 }
 
 function share(instance: Instance<EngineModule>, known: KnownDevice): SharedGpu {
-  const onShader = (name: string, code: string) => debugText("wgsl", name, code)
-  const engine = instance.use(module => module.EngineGpu.open(known.device, known.facts, onShader))
-  const gpu: SharedGpu = { ...known, engine: new Handle(instance, engine), isLost: false }
-  const lose = () => { gpu.isLost = true }
+  const engine = instance.use(module => module.EngineGpu.open(known.device, known.facts))
+  const gpu: SharedGpu = { ...known, engine: new Handle(instance, engine) }
+  alive.add(gpu)
+  const lose = () => { alive.delete(gpu) }
   known.device.lost.then(lose, lose)
   shared.set(known.device, { instance, gpu })
   return gpu

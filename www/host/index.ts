@@ -7,6 +7,7 @@
  */
 export { env, Tensor } from "onnxruntime-common"
 export type { OnnxValue, TypedTensor } from "onnxruntime-common"
+export { gpuMemory } from "./device.js"
 export { devices, type Device } from "./devices.js"
 export type { Progress, ProgressListener } from "./download.js"
 export { ERROR_CODES, SentinelError, type ErrorCode } from "./errors.js"

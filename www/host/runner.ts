@@ -8,7 +8,7 @@ import type { BackendName } from "./providers.js"
 import { RecentlyUsed } from "./recent.js"
 import { readModel } from "./source.js"
 import { toFeed } from "./tensors.js"
-import { debugSwitches, debugText, debugTimings, isDebugged, timed } from "./trace.js"
+import { applyDebug, timed } from "./trace.js"
 import { loadEngine, loadWonnx } from "./wasm.js"
 import type { AdapterFacts, EngineModule, EngineOptions, EngineSession, GpuBytes, NodeTime, Output, Placement, TensorData, WonnxSession } from "./wasm.js"
 
@@ -47,16 +47,13 @@ export class Runner {
   /** Why wonnx is not tried any more; undefined while it may be used. */
   #wonnxFailure: string | undefined
   #latestPlacement: Placement[] | undefined
-  #latestPlan = ""
 
   /** Reads the model, lets the engine decide where it runs, and compiles it if its shapes are known. */
   static async open(recipe: Recipe): Promise<Runner> {
     const instance = await loadEngine()
     const { bytes, external } = await timed("read", () => readModel(instance, recipe.source, recipe.options))
     const options = engineOptions(recipe)
-    for (const stage of ["graph", "passes"] as const) {
-      if (isDebugged(stage)) debugText(stage, "", instance.use(module => module.modelText(bytes, external, options, stage)))
-    }
+    applyDebug(instance)
     const session = await timed("prepare", async () => instance.use(module => module.EngineSession.create(bytes, external, options)))
     const runner = new Runner(recipe, instance, new Handle(instance, session))
     try {
@@ -125,6 +122,7 @@ export class Runner {
   static fallback(recipe: Recipe, error: SentinelError, runner: Runner | undefined): Recipe | undefined {
     const { backends = ["webgpu", "cpu"], facts, strict } = recipe
     if (strict || !backends.includes("webgpu") || !backends.includes("cpu") || facts?.present !== true) return undefined
+    if (recipe.backends === undefined && facts.software) return undefined
     // While a session is made, there is no next run that could do better on another device.
     const isDefeat = DEFEATS.includes(error.code) || (runner === undefined && error.code === "DEVICE_LOST")
     if (!isDefeat || (runner !== undefined && (runner.gpu === undefined || runner.fault !== undefined))) return undefined
@@ -147,23 +145,13 @@ export class Runner {
     await timed("compile", () => this.#engine.wait(session => gpu.engine.use(engine => session.openGpu(engine))))
     this.#gpu = gpu
     this.#latestPlacement = undefined
-    this.#debugPlan()
     return gpu
   }
 
   async #runOnGpu(gpu: SharedGpu, tensors: Readonly<Record<string, Tensor>>, names: string[], onGpu: string[], isTimed: boolean) {
     const converted = Object.entries(tensors).map(async ([name, tensor]) => [name, await toFeed(name, tensor, gpu)] as const)
     const feeds = Object.fromEntries(await Promise.all(converted))
-    const outputs = await this.#engine.wait(session => session.runGpu(feeds, names, onGpu, isTimed || isDebugged("time")))
-    this.#debugPlan()
-    if (isDebugged("time")) debugTimings(this.timings())
-    return outputs
-  }
-
-  #debugPlan(): void {
-    if (!isDebugged("plan")) return
-    const text = this.planText()
-    if (text !== this.#latestPlan) debugText("plan", "", (this.#latestPlan = text))
+    return this.#engine.wait(session => session.runGpu(feeds, names, onGpu, isTimed))
   }
 
   #isCpuOnly(): boolean {
@@ -216,13 +204,11 @@ export class Runner {
 
 function engineOptions({ backends, strict, facts, options }: Recipe): EngineOptions {
   const { freeDimensionOverrides } = options
-  const debug = debugSwitches()
   return {
     ...(backends === undefined ? {} : { executionProviders: [...backends] }),
     ...(strict ? { strict } : {}),
     ...(facts === undefined ? {} : { adapter: facts }),
     ...(freeDimensionOverrides === undefined ? {} : { freeDimensionOverrides: { ...freeDimensionOverrides } }),
-    ...(debug === undefined ? {} : { debug }),
   }
 }
 

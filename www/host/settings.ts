@@ -1,6 +1,7 @@
 import { env } from "onnxruntime-common"
-import { loadEngine } from "./wasm.js"
 import type { ProgressListener } from "./download.js"
+import { applyDebug } from "./trace.js"
+import { loadEngine } from "./wasm.js"
 
 /** The part of npm `webgpu` that is used. */
 export interface WebGpuModule {
@@ -46,5 +47,5 @@ export async function init(options: InitOptions = {}): Promise<void> {
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined) Object.assign(settings, { [name]: value })
   }
-  await loadEngine()
+  applyDebug(await loadEngine())
 }

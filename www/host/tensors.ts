@@ -107,7 +107,7 @@ function fromGpuTensor(name: string, { type, dims, gpuTensor }: GpuTensorData, g
       dataType: type as Tensor.GpuBufferDataTypes,
       dims,
       download: async () => {
-        const data = await handle.wait(tensor => tensor.read())
+        const data = await handle.wait(tensor => tensor.read()).catch(thrown => { throw toSentinelError(thrown, name) })
         return fromTensorData(name, { type, dims, data }).data as Tensor.DataTypeMap[Tensor.GpuBufferDataTypes]
       },
       dispose: () => handle.free(),

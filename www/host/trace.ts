@@ -1,38 +1,27 @@
 import platform from "#platform"
+import type { Instance } from "./instance.js"
 import { currentSettings } from "./settings.js"
-import type { NodeTime } from "./wasm.js"
+import type { EngineModule, NodeTime } from "./wasm.js"
 
-export type DebugSwitch = "graph" | "passes" | "plan" | "wgsl" | "time"
-
-/** The debug switches in force, as they were given. */
-export function debugSwitches(): string | undefined {
-  return currentSettings().debug ?? platform.debug
+/** The debug switches in force: those of `init({ debug })`, else those of the environment. */
+function debugSwitches(): string {
+  return currentSettings().debug ?? platform.debug ?? ""
 }
 
-export function isDebugged(name: DebugSwitch): boolean {
-  return (debugSwitches() ?? "").split(",").includes(name)
-}
-
-/** Says on the console what the switch asks for. */
-export function debugText(name: DebugSwitch, title: string, text: string): void {
-  if (isDebugged(name)) console.warn(`sentinel ${name}: ${title}\n${text.trimEnd()}`)
+/** Lets the engine tell on the console what the switches ask for. */
+export function applyDebug(engine: Instance<EngineModule>): void {
+  engine.use(module => module.setDebug(debugSwitches(), (name, text) => console.warn(`sentinel ${name}:\n${text.trimEnd()}`)))
 }
 
 /** Runs `work`; with the debug switch `time`, says on the console how long it took. */
 export async function timed<Result>(what: string, work: () => Promise<Result>): Promise<Result> {
-  if (!isDebugged("time")) return work()
+  if (!debugSwitches().split(",").includes("time")) return work()
   const startedMs = performance.now()
   try {
     return await work()
   } finally {
     console.warn(`sentinel time: ${what} ${(performance.now() - startedMs).toFixed(1)} ms`)
   }
-}
-
-/** With the debug switch `time`, says how long each node took on the GPU. */
-export function debugTimings(times: readonly NodeTime[]): void {
-  const rows = times.map(({ node, op, kernel, ms }) => `${ms.toFixed(3).padStart(10)} ms  ${kernel}  ${op} ${node}`)
-  if (rows.length > 0) debugText("time", "on the GPU", rows.join("\n"))
 }
 
 /** An event in the trace format of Chromium: what began when and took how long, in microseconds. */

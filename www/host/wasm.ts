@@ -88,7 +88,6 @@ export interface EngineOptions {
   strict?: boolean
   adapter?: AdapterFacts
   freeDimensionOverrides?: Record<string, number>
-  debug?: string
 }
 
 export type Stage = "model" | "graph" | "passes"
@@ -147,6 +146,8 @@ export interface Inspection {
 }
 
 export interface EngineModule {
+  /** `sink` is told the name of a switch and what there is to tell. */
+  setDebug(switches: string, sink: (name: string, text: string) => void): void
   externalDataLocations(model: Uint8Array): string[]
   inspect(model: Uint8Array, external: Map<string, Uint8Array>): Inspection
   modelText(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions, stage: Stage): string
@@ -154,7 +155,7 @@ export interface EngineModule {
     create(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions): EngineSession
   }
   EngineGpu: {
-    open(device: unknown, facts: AdapterFacts, onShader: (name: string, code: string) => void): EngineGpu
+    open(device: unknown, facts: AdapterFacts): EngineGpu
   }
 }
 

@@ -260,7 +260,7 @@ function wireSamples(): void {
 }
 
 async function describeDevice(): Promise<void> {
-  const gpu = (await devices()).find(({ backend }) => backend === "wonnx")
+  const gpu = (await devices()).find(({ backend }) => backend === "webgpu")
   const chip = byId("device")
   chip.classList.toggle("ready", gpu?.available === true)
   const kind = gpu?.available === true ? (gpu.software ? "WebGPU in software: " : "WebGPU: ") : ""

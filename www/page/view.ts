@@ -145,7 +145,7 @@ export function showPlacement(placement: readonly Placement[], filter: string): 
         "",
         element("td", "", node),
         element("td", "", op),
-        element("td", "", element("span", backend === "wonnx" ? "backend wonnx" : "backend", backend)),
+        element("td", "", element("span", backend === "cpu" ? "backend" : "backend gpu", backend)),
         element("td", "", reason),
       ),
     ),

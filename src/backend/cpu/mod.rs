@@ -106,6 +106,10 @@ fn label(labels: &[String], name: &str) -> String {
 }
 
 impl CpuModel {
+    pub fn output_names(&self) -> impl Iterator<Item = &str> {
+        self.outputs.iter().map(|port| port.name.as_str())
+    }
+
     /// Runs the graph; the outputs come in the order of `fetches`.
     ///
     /// # Errors

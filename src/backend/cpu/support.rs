@@ -58,7 +58,7 @@ const TABLE: &[Rule] = &[
     rule("BatchNormalization", FLOATS, batch_normalization),
     rule("BitCast", &[F32, I32], bit_cast),
     rule("Cast", ALL, cast),
-    rule("CastLike", ALL, always),
+    rule("CastLike", ALL, cast_like),
     rule("Ceil", FLOATS, always),
     rule("Clip", NUMBERS, always),
     rule("Concat", ALL, always),
@@ -142,7 +142,7 @@ const TABLE: &[Rule] = &[
     rule("ReverseSequence", ALL, always),
     rule("RotaryEmbedding", FLOATS, always),
     rule("Round", FLOATS, always),
-    rule("ScatterElements", ALL, always),
+    rule("ScatterElements", ALL, scatter_elements),
     rule("ScatterND", ALL, always),
     rule("Shape", ALL, always),
     rule("Sigmoid", FLOATS, always),
@@ -298,6 +298,32 @@ fn bit_cast(facts: &Facts) -> Verdict {
 fn cast(facts: &Facts) -> Verdict {
     if facts.int("saturate", 1) != 1 {
         return Err("saturate = 0 is not taken");
+    }
+    let float = facts.dtype(0).is_some_and(DType::is_float);
+    if float && facts.int("to", 0) == i64::from(DType::Bool.onnx()) {
+        return Err("a fraction would be false");
+    }
+    Ok(())
+}
+
+fn cast_like(facts: &Facts) -> Verdict {
+    let to_bool = facts.dtype(1) == Some(Bool);
+    if to_bool && facts.dtype(0).is_some_and(DType::is_float) {
+        return Err("a fraction would be false");
+    }
+    Ok(())
+}
+
+fn scatter_elements(facts: &Facts) -> Verdict {
+    let (Some(x), Some(indices)) = (facts.sizes(0), facts.sizes(1)) else {
+        return Err("sizes are known only when the model runs");
+    };
+    let axis = facts.axis("axis", 0, x.len());
+    // rten walks the lines of both side by side: they have to be as many, in the same order.
+    let pairs = x.iter().zip(&indices).enumerate();
+    let mut others = pairs.filter(|(idx, _)| Some(*idx) != axis).skip(1);
+    if others.any(|(_, (x, indices))| x != indices) {
+        return Err("indices cover a part of an axis");
     }
     Ok(())
 }

@@ -19,13 +19,27 @@ pub(super) fn to_gpu(tensor: &Tensor, storage: Storage) -> Result<Cow<'_, [u8]>>
             let wide: Vec<f32> = elements.iter().map(|x| x.to_f32()).collect();
             Cow::Owned(bytemuck::cast_slice(&wide).to_vec())
         }
+        (DType::F64, _) => {
+            let elements = tensor.elements::<f64>().expect("the type was compared");
+            let narrowed = elements.iter().map(|&x| {
+                let narrow = x as f32;
+                (x, (narrow.is_finite() || !x.is_finite()).then_some(narrow))
+            });
+            narrow("floats", narrowed)?
+        }
         (DType::I64, _) => {
             let elements = tensor.elements::<i64>().expect("the type was compared");
-            narrow(elements.iter().map(|&n| (n, i32::try_from(n).ok())))?
+            narrow(
+                "integers",
+                elements.iter().map(|&n| (n, i32::try_from(n).ok())),
+            )?
         }
         (DType::U64, _) => {
             let elements = tensor.elements::<u64>().expect("the type was compared");
-            narrow(elements.iter().map(|&n| (n, u32::try_from(n).ok())))?
+            narrow(
+                "integers",
+                elements.iter().map(|&n| (n, u32::try_from(n).ok())),
+            )?
         }
         _ => Cow::Borrowed(tensor.bytes()),
     };
@@ -38,11 +52,12 @@ pub(super) fn to_gpu(tensor: &Tensor, storage: Storage) -> Result<Cow<'_, [u8]>>
 }
 
 fn narrow<W: std::fmt::Display, N: bytemuck::NoUninit>(
+    what: &str,
     elements: impl Iterator<Item = (W, Option<N>)>,
 ) -> Result<Cow<'static, [u8]>> {
     let narrowed = elements.map(|(wide, narrow)| {
         narrow.ok_or_else(|| {
-            let why = format!("{wide} does not fit the 32-bit integers of the webgpu backend");
+            let why = format!("{wide} does not fit the 32-bit {what} of the webgpu backend");
             Error::new(ErrorKind::InvalidInput, "", why)
         })
     });
@@ -65,6 +80,11 @@ pub(super) fn from_gpu(
                 .into_iter()
                 .map(|word| f16::from_f32(f32::from_bits(word)));
             Tensor::from_vec(sizes, narrow.collect())
+        }
+        (DType::F64, _) => {
+            let words = words(n_elems).into_iter();
+            let wide = words.map(|word| f64::from(f32::from_bits(word)));
+            Tensor::from_vec(sizes, wide.collect())
         }
         (DType::I64, _) => {
             let wide = words(n_elems)

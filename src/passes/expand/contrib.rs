@@ -146,7 +146,7 @@ fn activate(b: &Build, y: ValueId, params: &[f32]) -> Formula {
     })
 }
 
-// alpha * matmul(a, b), each with its last two axes exchanged on request
+// alpha * matmul(a, b)
 pub(super) fn fused_matmul(b: &Build) -> Formula {
     if b.int("transBatchA", 0) != 0 || b.int("transBatchB", 0) != 0 {
         return Err(Skip::Refused("the batch axis is moved"));

@@ -32,6 +32,16 @@ pub(super) fn axes_as_list(b: &Build) -> Formula {
     )
 }
 
+// x as bool: not(x == 0)
+pub(super) fn cast_to_bool(b: &Build) -> Formula {
+    let x = b.x()?;
+    let to_bool = b.int("to", 0) == i64::from(DType::Bool.onnx());
+    if !to_bool || !b.dtype(x)?.is_float() {
+        return Err(Skip::NoMatch);
+    }
+    Ok(b.op("Not", &[b.op("Equal", &[x, b.like(x, 0.0)?])]))
+}
+
 // (x > 0) - (x < 0)
 pub(super) fn sign(b: &Build) -> Formula {
     let x = b.x()?;

@@ -29,6 +29,7 @@ const EXPANSIONS: &[(&str, Rule)] = &[
     ("BatchNormalization", norm::batch_normalization),
     ("BitShift", activation::bit_shift),
     ("BlackmanWindow", layout::window),
+    ("Cast", exact::cast_to_bool),
     ("Celu", activation::celu),
     ("CenterCropPad", layout::center_crop_pad),
     ("Clip", activation::clip),
