@@ -24,14 +24,18 @@ fn fuse(graph: &mut Graph) -> Result<()> {
 
 /// Each case before and after; `""` for one that stays as it is.
 fn check(cases: &[(&str, &str)]) {
+    check_rewrite(fuse, cases);
+}
+
+fn check_rewrite(rewrite: fn(&mut Graph) -> Result<()>, cases: &[(&str, &str)]) {
     let cases: Vec<(&str, &str)> = cases
         .iter()
         .map(|&(before, after)| (before, if after.is_empty() { before } else { after }))
         .collect();
-    rewrites::check(fuse, &cases);
+    rewrites::check(rewrite, &cases);
     let mut failures = String::new();
     for (before, _) in &cases {
-        match changed(before) {
+        match changed(before, rewrite) {
             Ok(None) => (),
             Ok(Some(difference)) => {
                 writeln!(failures, "{difference} in\n{before}").expect("strings grow")
@@ -42,12 +46,12 @@ fn check(cases: &[(&str, &str)]) {
     assert!(failures.is_empty(), "{failures}");
 }
 
-/// What differs between the outputs of a graph and of its fused form.
-fn changed(text: &str) -> Result<Option<String>> {
+/// What differs between the outputs of a graph and of its rewritten form.
+fn changed(text: &str, rewrite: fn(&mut Graph) -> Result<()>) -> Result<Option<String>> {
     let mut plain = rewrites::graph(text);
     passes::prepare(&mut plain, &cpu::evaluate)?;
     let mut fused = plain.clone();
-    fuse(&mut fused)?;
+    rewrite(&mut fused)?;
     let feeds = feeds(&plain);
     let (want, got) = (run(plain, &feeds)?, run(fused, &feeds)?);
     let f16 = |tensor: &Tensor| tensor.dtype() == DType::F16;
@@ -465,4 +469,35 @@ fn what_moves_nothing_goes() {
             "",
         ),
     ]);
+}
+
+#[test]
+fn elementwise_operators_in_a_row_become_one_node() {
+    check_rewrite(
+        passes::chain,
+        &[
+            (
+                "input a: f32[2, 3]\n input b: f32[3]\n input c: f32[2, 3]\n m = Mul(a, b)\n n = Mul(c, c)\n s = Sub(m, n)\n y = LeakyRelu(s) {alpha = 0.5}\n output y",
+                "input a: f32[2, 3]\n input b: f32[3]\n input c: f32[2, 3]\n y = sentinel::Elementwise(a, b, c) {steps = [\"Mul\", \"Mul\", \"Sub\", \"LeakyRelu\"], operands = [0, 1, 2, 2, 3, 4, 5, -1], alpha_3 = 0.5}\n output y",
+            ),
+            (
+                "input a: f32[2, 3]\n m = Neg(a)\n y = Mul(m, m)\n output y",
+                "input a: f32[2, 3]\n y = sentinel::Elementwise(a) {steps = [\"Neg\", \"Mul\"], operands = [0, -1, 1, 1]}\n output y",
+            ),
+            // What is stretched or read twice is computed once.
+            (
+                "input a: f32[2, 3]\n input b: f32[3]\n m = Exp(b)\n y = Mul(a, m)\n output y",
+                "",
+            ),
+            (
+                "input a: f32[2, 3]\n m = Exp(a)\n y = Neg(m)\n z = Abs(m)\n output y\n output z",
+                "",
+            ),
+            // Integers have other rules.
+            (
+                "input a: i32[2, 3]\n m = Abs(a)\n y = Neg(m)\n output y",
+                "",
+            ),
+        ],
+    );
 }

@@ -375,6 +375,7 @@ mod values {
 
     use sentinel_inference::backend::cpu;
     use sentinel_inference::error::Error;
+    use sentinel_inference::graph::text::print_short;
     use sentinel_inference::graph::{Graph, Source, ValueId, infer};
     use sentinel_inference::model::onnx::{MapExternal, read};
     use sentinel_inference::passes;
@@ -465,6 +466,21 @@ mod values {
             let difference = difference(got, &want, case.rtol.max(1e-3), case.atol.max(1e-6))?;
             Some(format!("output {idx}: {difference}"))
         }))
+    }
+
+    #[test]
+    fn fused_graphs_compute_the_suites_values() {
+        check_suite(|graph| {
+            let before = print_short(graph);
+            passes::fuse(graph, &cpu::evaluate)?;
+            passes::chain(graph)?;
+            if print_short(graph) == before {
+                return Ok(false);
+            }
+            passes::expand(graph, &|graph, id| cpu::refusal(graph, id).is_some())?;
+            passes::prepare(graph, &cpu::evaluate)?;
+            Ok(true)
+        });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::rules::{
     broadcast_inputs, expect_dtype, fact, fit, is_bool, is_number, onnx, same_dtype, tensor,
     with_value,
 };
-use super::{Attrs, Inputs, Op, OpDef};
+use super::{Attrs, Function, Inputs, Op, OpDef};
 use crate::error::Result;
 use crate::kernel::{Call, Dispatch, Kernel, Refusal};
 use crate::tensor::{DType, Dim, Fact};
@@ -355,6 +355,17 @@ impl Op for Binary {
         let shape = broadcast_inputs(inputs, 0..2)?;
         let value = fold(x.value.as_deref(), y.value.as_deref(), self.value);
         Ok(vec![with_value(fact(dtype, shape), fitted(dtype, value))])
+    }
+
+    fn function(&self, n_operands: usize) -> Option<Function> {
+        let Code {
+            real, functions, ..
+        } = self.code;
+        let is_own = n_operands == 2 && matches!(self.gives, Gives::Same) && !self.legacy;
+        (is_own && !real.is_empty() && functions.is_empty()).then(|| Function {
+            expression: real.to_owned(),
+            functions: "",
+        })
     }
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {

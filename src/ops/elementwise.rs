@@ -3,7 +3,7 @@
 use super::activation::{self, literal};
 use super::pointwise::pointwise;
 use super::rules::{expect_dtype, fit, is_bool, is_number, onnx, tensor, with_value};
-use super::{Attrs, Inputs, Op, OpDef};
+use super::{Attrs, Function, Inputs, Op, OpDef};
 use crate::error::Result;
 use crate::kernel::{Call, Dispatch, Kernel, Refusal, Storage};
 use crate::tensor::{DType, Dim, Fact};
@@ -495,6 +495,13 @@ impl Op for Unary {
             mapped.map(|element| fit(x.dtype, element)).collect()
         });
         Ok(vec![with_value(x.clone(), elements)])
+    }
+
+    fn function(&self, n_operands: usize) -> Option<Function> {
+        (n_operands == 1 && !self.real.is_empty()).then(|| Function {
+            expression: self.real.clone(),
+            functions: self.functions,
+        })
     }
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {

@@ -13,6 +13,7 @@ mod axis;
 mod binary;
 mod boxes;
 mod cast;
+pub(crate) mod chain;
 mod check;
 mod choose;
 mod classify;
@@ -76,6 +77,7 @@ use crate::kernel::{Call, Dispatch, Refusal};
 use crate::tensor::{DType, Dim, Fact, Shape, Tensor};
 
 pub use attrs::{Attr, Attrs};
+pub use chain::Function;
 
 /// The name of an operator. The default domain is the empty string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -140,6 +142,12 @@ pub trait Op {
     fn dispatch(&self, _call: &Call) -> Result<Dispatch, Refusal> {
         Err("there is no kernel for it".into())
     }
+
+    /// The function over floats that the operator computes element by element from this many
+    /// inputs, for kernels that compute several operators at once.
+    fn function(&self, _n_operands: usize) -> Option<Function> {
+        None
+    }
 }
 
 /// What a rule may know of its node's inputs.
@@ -200,6 +208,7 @@ pub const OPS: &[&[OpDef]] = &[
     binary::DEFS,
     boxes::DEFS,
     cast::DEFS,
+    chain::DEFS,
     choose::DEFS,
     classify::DEFS,
     clip::DEFS,

@@ -5,7 +5,7 @@ use super::pointwise::{Operand, pointwise};
 use super::rules::{
     broadcast_inputs, expect_dtype, fact, is_number, onnx, same_dtype, tensor, with_value,
 };
-use super::{Inputs, Op, OpDef};
+use super::{Function, Inputs, Op, OpDef};
 use crate::error::Result;
 use crate::kernel::{Call, Dispatch, Kernel, Refusal, Storage};
 use crate::tensor::{DType, Dim, Fact};
@@ -84,6 +84,19 @@ impl Op for Variadic {
         let dtype = same_dtype(inputs, idxs.clone())?;
         let shape = broadcast_inputs(inputs, idxs)?;
         Ok(vec![with_value(fact(dtype, shape), fitted(dtype, value))])
+    }
+
+    fn function(&self, n_operands: usize) -> Option<Function> {
+        let expression = match self.kind {
+            Kind::Max => "max(x, y)",
+            Kind::Min => "min(x, y)",
+            Kind::Sum => "x + y",
+            Kind::Mean => return None,
+        };
+        (n_operands == 2).then(|| Function {
+            expression: expression.to_owned(),
+            functions: "",
+        })
     }
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {

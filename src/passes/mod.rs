@@ -15,7 +15,7 @@ use crate::graph::{Graph, NodeId, Patch, infer};
 use crate::tensor::Tensor;
 
 pub use expand::expand;
-pub use fuse::fuse;
+pub use fuse::{chain, fuse};
 pub use lower_wonnx::lower_for_wonnx;
 pub use normalize::{TARGET_OPSET, normalize};
 

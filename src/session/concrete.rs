@@ -45,6 +45,7 @@ pub(super) fn concrete(
     if passes::expand(&mut graph, &|graph, id| wants_expansion(graph, id, caps))? {
         passes::prepare(&mut graph, &cpu::evaluate)?;
     }
+    passes::chain(&mut graph)?;
     Ok(graph)
 }
 

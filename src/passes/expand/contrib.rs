@@ -2,7 +2,7 @@
 
 use super::{Build, Formula, Skip, activation};
 use crate::graph::ValueId;
-use crate::ops::{Attr, Attrs};
+use crate::ops::{Attr, Attrs, chain};
 
 // gelu(x + bias)
 pub(super) fn bias_gelu(b: &Build) -> Formula {
@@ -162,6 +162,21 @@ pub(super) fn own_matmul(b: &Build) -> Formula {
     }
     let params = b.node.attrs.floats("activation_params").unwrap_or_default();
     activate(b, y, params)
+}
+
+// one node for each step
+pub(super) fn chain(b: &Build) -> Formula {
+    let wrong = |_| Skip::Refused("its steps are none");
+    let steps = chain::steps(&b.node.attrs, b.node.inputs.len()).map_err(wrong)?;
+    let mut values = Vec::new();
+    for idx in 0..b.node.inputs.len() {
+        values.push(b.input(idx)?);
+    }
+    for step in steps {
+        let operands: Vec<ValueId> = step.operands.iter().map(|&idx| values[idx]).collect();
+        values.push(b.op_attrs(&step.op, &operands, step.attrs));
+    }
+    Ok(values[values.len() - 1])
 }
 
 /// alpha * matmul(a, b), each with its last two axes exchanged where its attribute says so.

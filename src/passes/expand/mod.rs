@@ -130,6 +130,7 @@ const EXPANSIONS: &[(&str, Rule)] = &[
         "com.microsoft::SkipLayerNormalization",
         contrib::skip_layer_normalization,
     ),
+    ("sentinel::Elementwise", contrib::chain),
     ("sentinel::FusedMatMul", contrib::own_matmul),
 ];
 

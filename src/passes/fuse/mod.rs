@@ -5,6 +5,7 @@
 //! the small operators back.
 
 mod activation;
+mod chain;
 mod conv;
 mod matmul;
 mod norm;
@@ -14,7 +15,7 @@ mod views;
 use super::build::{self, Build, Formula};
 use super::{Evaluate, MAX_ROUNDS, Skip, fold, identity};
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::{Graph, infer};
 
 type Fusion = fn(&Build) -> Formula;
 
@@ -68,6 +69,22 @@ pub fn fuse(graph: &mut Graph, evaluate: Evaluate) -> Result<()> {
         if !changed {
             break;
         }
+    }
+    Ok(())
+}
+
+/// Makes one node of elementwise operators in a row. Every device has a kernel for it, and what is
+/// in a chain is no part of anything better any more: this comes last.
+///
+/// # Errors
+/// What inference finds, which for a prepared graph is nothing new.
+pub fn chain(graph: &mut Graph) -> Result<()> {
+    for _ in 0..MAX_ROUNDS {
+        if !apply(graph, &(chain::chained as Fusion))? {
+            break;
+        }
+        infer(graph)?;
+        graph.remove_dead()?;
     }
     Ok(())
 }

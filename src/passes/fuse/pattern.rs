@@ -120,6 +120,25 @@ impl<'g> Build<'g> {
         }
     }
 
+    /// The node that makes a value which nothing but this node reads.
+    pub(super) fn maker_of_all(&self, value: ValueId) -> Result<&'g Node, Skip> {
+        let Source::Node { node, .. } = self.graph.value(value).source else {
+            return Err(Skip::NoMatch);
+        };
+        let root = self
+            .node
+            .output(0)
+            .map(|root| &self.graph.value(root).source);
+        let Some(Source::Node { node: root, .. }) = root else {
+            return Err(Skip::NoMatch);
+        };
+        if is_closed(self.graph, *root, &[node, *root]) {
+            Ok(self.graph.node(node))
+        } else {
+            Err(Skip::Refused("a value between is read elsewhere"))
+        }
+    }
+
     /// The node that makes a value which nothing but this node reads, once.
     pub(super) fn sole_maker(&self, value: ValueId) -> Result<&'g Node, Skip> {
         let Source::Node {
@@ -245,8 +264,7 @@ fn matches_value<'p>(
 
 fn is_same(graph: &Graph, a: Option<ValueId>, b: Option<ValueId>) -> bool {
     let constant = |value: Option<ValueId>| graph.constant(value?);
-    let known = |tensor: &Tensor| !tensor.is_forgotten();
-    a == b || constant(a).is_some_and(known) && constant(a) == constant(b)
+    a == b || constant(a).is_some() && constant(a) == constant(b)
 }
 
 /// True when what nodes inside of a formula make is read inside only.
