@@ -8,7 +8,7 @@ export const OPERATORS = [
   { name: "MatMul 256x256x256", op: "MatMul", m: 256, k: 256, n: 256 },
   { name: "MatMul 512x512x512", op: "MatMul", m: 512, k: 512, n: 512 },
   { name: "MatMul 1x1024x1024", op: "MatMul", m: 1, k: 1024, n: 1024 },
-  { name: "Conv 7x7/2 3-64 112", op: "Conv", channels: 3, size: 112, filters: 64, kernel: 7, stride: 2 }, // ResNet's first
+  { name: "Conv 7x7/2 3-64 112", op: "Conv", channels: 3, size: 112, filters: 64, kernel: 7, stride: 2 }, // ResNet's first, on pictures of half the size
   { name: "Conv 3x3 64-64 56", op: "Conv", channels: 64, size: 56, filters: 64, kernel: 3 }, // ResNet's body
   { name: "Conv 3x3/2 128-256 28", op: "Conv", channels: 128, size: 28, filters: 256, kernel: 3, stride: 2 },
   { name: "Conv 1x1 64-256 56", op: "Conv", channels: 64, size: 56, filters: 256, kernel: 1 }, // ResNet-50's widening

@@ -17,8 +17,21 @@ function untilSilent(done, silenceMs) {
   return { settled, heard }
 }
 
+/** Whether it was the page or process that failed, which may have had other reasons than the contender. */
+const hasEnded = thrown => /\b(ended|crashed|closed)\b/.test(describe(thrown))
+
+/** As `tryJob`, with a second try where the page or process ended. */
+async function runJob(...args) {
+  try {
+    return await tryJob(...args)
+  } catch (thrown) {
+    if (!hasEnded(thrown)) throw thrown
+    return tryJob(...args)
+  }
+}
+
 /** Runs one job; it is ended when it fails, hangs or is done. */
-async function runJob(place, job, silenceMs, onProgress = () => {}) {
+async function tryJob(place, job, silenceMs, onProgress = () => {}) {
   let heard = () => {}
   const { done, kill } = place.start({ ...job, report(progress) { onProgress(progress); heard() } })
   done.catch(() => {})
