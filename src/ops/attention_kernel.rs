@@ -179,11 +179,7 @@ pub(super) fn append(of: &Attention, dispatch: &mut Dispatch, call: &Call) -> Re
         .param("cols", total)
         .param("length", rows)
         .read_write("scores", scores)
-        .snippet(&activation::function(
-            "squash",
-            "tanh_of(x)",
-            activation::F32,
-        ));
+        .snippet(&activation::function("squash", "tanh_of(x)", "f32"));
     let mut hidden = String::from("false");
     let mut shown = String::from("x");
     if of.softcap != 0.0 {

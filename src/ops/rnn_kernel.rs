@@ -318,11 +318,7 @@ fn steps(kernel: Kernel, of: &Recurrence, sizes: &Sizes, step: usize, n_gates: u
         .param("y_dir", y_dir)
         .param("y_batch", y_batch)
         .constant("GATES", n_gates)
-        .snippet(&activation::function(
-            "squash",
-            "tanh_of(x)",
-            activation::F32,
-        ))
+        .snippet(&activation::function("squash", "tanh_of(x)", "f32"))
 }
 
 /// `fn bias(i: u32) -> f32`, element `i` of b: [dirs, 2, gates, hidden].
