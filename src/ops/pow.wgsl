@@ -3,9 +3,10 @@ fn pow_of(x: in0, y: in0) -> in0 {
   let is_whole = y == floor(y);
   let half = y * 0.5;
   let is_odd = is_whole & (half != floor(half));
-  // A negative base has no power between whole ones: its logarithm is no number.
-  let base = select(x, abs(x), is_whole);
-  let magnitude = exp2(y * log2(base));
-  let power = select(magnitude, -magnitude, is_odd & (x < in0(0.0)));
+  let is_negative = x < in0(0.0);
+  let magnitude = exp2(y * log2(abs(x)));
+  let signed = select(magnitude, -magnitude, is_odd & is_negative);
+  // A negative base has no power between whole ones. Its root is no number either; its logarithm is one on some devices.
+  let power = select(signed, sqrt(x), !is_whole & is_negative);
   return select(power, in0(1.0), y == in0(0.0));
 }
