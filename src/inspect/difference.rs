@@ -4,11 +4,12 @@ use crate::tensor::{Data, Tensor};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// Elements with `|left - right| > atol + rtol * |right|`; all of them when types or shapes
-    /// differ.
+    /// Elements with `|left - right| > atol + rtol * |right|`, or only one of them a finite number;
+    /// all elements when types or shapes differ.
     pub n_off: usize,
     pub n_elems: usize,
-    /// The largest `|left - right|`, infinite where only one of them is a number.
+    /// The largest `|left - right|` among the elements that are off, or among all where none is;
+    /// infinite where only one of them is a finite number.
     pub max_abs: f64,
     /// Where that is.
     pub at: usize,
@@ -51,11 +52,13 @@ pub fn difference(left: &Tensor, right: &Tensor, rtol: f64, atol: f64) -> Differ
         }
         let apart = (left - right).abs();
         let apart = if apart.is_nan() { f64::INFINITY } else { apart };
-        found.n_off += usize::from(apart > atol + rtol * right.abs());
-        if apart > found.max_abs {
+        // A tolerance relative to an infinity would let everything pass.
+        let is_off = apart.is_infinite() || apart > atol + rtol * right.abs();
+        if (is_off, apart) > (found.n_off > 0, found.max_abs) {
             (found.max_abs, found.at) = (apart, at);
             (found.left, found.right) = (left, right);
         }
+        found.n_off += usize::from(is_off);
     }
     found
 }
@@ -97,8 +100,23 @@ mod tests {
 
     #[test]
     fn a_number_against_none_is_infinitely_far() {
-        let left = Tensor::vector(&[f32::NAN]);
-        let found = difference(&left, &Tensor::vector(&[1.0_f32]), 1.0, 1.0);
-        assert_eq!((found.n_off, found.max_abs), (1, f64::INFINITY));
+        let one = Tensor::vector(&[1.0_f32]);
+        for none in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let none = Tensor::vector(&[none]);
+            for (left, right) in [(&none, &one), (&one, &none)] {
+                for tolerance in [0.0, 1.0] {
+                    let found = difference(left, right, tolerance, tolerance);
+                    assert_eq!((found.n_off, found.max_abs), (1, f64::INFINITY));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_element_that_is_named_is_off_even_where_others_are_further_apart() {
+        let left = Tensor::vector(&[1000.5_f32, 0.5, 0.25]);
+        let right = Tensor::vector(&[1000.0_f32, 0.25, 0.375]);
+        let found = difference(&left, &right, 0.01, 0.0);
+        assert_eq!((found.n_off, found.at, found.max_abs), (2, 1, 0.25));
     }
 }

@@ -147,8 +147,8 @@ impl<D: Device> GpuSession<D> {
     /// # Errors
     /// As [`GpuSession::run`].
     pub async fn observe(&self, feeds: HashMap<String, Feed<D>>) -> Result<Vec<Observed>> {
-        let key = self.key(&feeds);
-        let loaded = self.loaded(key).await?;
+        let feeds = self.with_deciding_on_host(feeds).await?;
+        let loaded = self.loaded(self.key(&feeds)).await?;
         let plan = loaded.plan();
         let rows = plan.placement.iter();
         let given = rows.flat_map(|row| row.values.iter().map(move |value| (row, value)));
@@ -163,6 +163,8 @@ impl<D: Device> GpuSession<D> {
                 value: value.clone(),
                 node: row.node.clone(),
                 op: row.op.clone(),
+                provider: row.provider,
+                kernel: row.kernel.clone(),
                 tensor,
             });
         Ok(observed.collect())

@@ -9,7 +9,7 @@ mod options;
 mod reasons;
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 use crate::backend::webgpu::{
@@ -105,7 +105,8 @@ impl Session {
         } else if session.candidates == [Provider::Cpu] {
             session.plan(&HashMap::new())?;
         }
-        if session.candidates == [Provider::Cpu] {
+        // What is observed is told in the order of the graph's nodes.
+        if session.candidates == [Provider::Cpu] && !session.observes {
             session.graph.take();
         }
         Ok(session)
@@ -308,26 +309,29 @@ impl Session {
         let cpu = self.on_cpu()?;
         let feeds: Vec<(&str, &Tensor)> =
             feeds.iter().map(|(name, x)| (name.as_str(), x)).collect();
-        let names: Vec<&str> = cpu.output_names().collect();
-        let tensors = cpu.run(&feeds, &names)?;
-        let mut tensors: HashMap<&str, Tensor> = names.into_iter().zip(tensors).collect();
-        let mut observed = Vec::new();
+        let known: HashSet<&str> = cpu.output_names().collect();
+        let mut given = Vec::new();
         for id in graph.order()? {
             let node = graph.node(id);
-            for &value in node.outputs.iter().flatten() {
-                let name = &*graph.value(value).name;
-                let Some(tensor) = tensors.remove(name) else {
-                    continue;
-                };
-                observed.push(Observed {
-                    value: name.to_owned(),
-                    node: node.name.to_string(),
-                    op: node.op.to_string(),
-                    tensor,
-                });
-            }
+            let names = node.outputs.iter().flatten();
+            let names = names.map(|&value| &*graph.value(value).name);
+            let names = names.filter(|name| known.contains(name));
+            given.extend(names.map(|name| (node, name)));
         }
-        Ok(observed)
+        let names: Vec<&str> = given.iter().map(|&(_, name)| name).collect();
+        let tensors = cpu.run(&feeds, &names)?;
+        let observed = given
+            .into_iter()
+            .zip(tensors)
+            .map(|((node, name), tensor)| Observed {
+                value: name.to_owned(),
+                node: node.name.to_string(),
+                op: node.op.to_string(),
+                provider: Provider::Cpu,
+                kernel: String::new(),
+                tensor,
+            });
+        Ok(observed.collect())
     }
 
     /// Plans, compiles and runs these feeds where the plan says; all outputs by name. For single

@@ -1,6 +1,7 @@
 //! Looking into a model: every value that it computes on its way.
 
 use crate::graph::{Graph, ValueId};
+use crate::plan::Provider;
 use crate::tensor::{Kind, Tensor};
 
 /// A value of a graph as it ran.
@@ -10,6 +11,9 @@ pub struct Observed {
     /// The node that gave it.
     pub node: String,
     pub op: String,
+    pub provider: Provider,
+    /// The kernels that computed it on the GPU, or nothing.
+    pub kernel: String,
     pub tensor: Tensor,
 }
 

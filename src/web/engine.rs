@@ -11,6 +11,7 @@ use wasm_bindgen::prelude::*;
 
 use super::convert::{error_to_js, set, sizes_from_js, tensors_from_js, tensors_to_js};
 use super::device::WebDevice;
+use super::differ::observed_to_js;
 use super::gpu::{EngineGpu, check_fetch, feeds_from_js, fetched_to_js};
 use crate::backend::webgpu::{Device, Feed, Location};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ use crate::graph::{Graph, text};
 use crate::inspect::{Port, summary};
 use crate::model::Model;
 use crate::model::onnx::{MapExternal, external_locations, read};
-use crate::session::{Adapter, GpuSession, Options, Plan, Provider, Session};
+use crate::session::{Adapter, GpuSession, Observed, Options, Plan, Provider, Session};
 use crate::tensor::{DType, Dim, Fact};
 use crate::trace;
 
@@ -28,6 +29,7 @@ struct JsOptions {
     execution_providers: Option<Vec<String>>,
     strict: bool,
     adapter: JsAdapter,
+    observes: bool,
     free_dimension_overrides: BTreeMap<String, i64>,
 }
 
@@ -210,6 +212,14 @@ impl EngineSession {
         outputs.map(JsValue::from).map_err(error_to_js)
     }
 
+    /// Every value that a node computes, in the order in which they were computed, on the device
+    /// where the session is open on one and else on `cpu`: `{ value, node, op, backend, kernel,
+    /// tensor }`. For sessions made with `observes`.
+    pub async fn observe(&self, feeds: JsValue) -> Result<Array, JsValue> {
+        let observed = self.observed(&feeds).await.map_err(error_to_js)?;
+        Ok(observed.into_iter().map(observed_to_js).collect())
+    }
+
     /// Bytes of GPU memory: `{ weights, activations, staging }`, as of the latest plan.
     pub fn memory(&self) -> Object {
         let gpu = self.gpu.borrow();
@@ -253,16 +263,13 @@ impl EngineSession {
         gpu.ok_or_else(|| Error::internal("session", "it was not opened on a device"))
     }
 
-    async fn run_on_gpu(
+    /// Feeds as [`GpuSession::run`] takes them, in the shapes that the model declares.
+    fn checked_for_gpu(
         &self,
+        session: &GpuSession<WebDevice>,
         feeds: &JsValue,
-        fetches: &[String],
-        on_gpu: &[String],
-        timed: bool,
-    ) -> Result<Object> {
-        let session = self.on_gpu()?;
-        let gpu = session.gpu();
-        let feeds = feeds_from_js(feeds, gpu.device.capabilities())?;
+    ) -> Result<HashMap<String, Feed<WebDevice>>> {
+        let feeds = feeds_from_js(feeds, session.gpu().device.capabilities())?;
         let facts = feeds
             .iter()
             .map(|(name, feed)| (name.as_str(), feed.dtype(), feed.sizes()));
@@ -280,6 +287,27 @@ impl EngineSession {
             };
             checked.insert(name, feed);
         }
+        Ok(checked)
+    }
+
+    async fn observed(&self, feeds: &JsValue) -> Result<Vec<Observed>> {
+        let gpu = self.gpu.borrow().clone();
+        match gpu {
+            Some(gpu) => gpu.observe(self.checked_for_gpu(&gpu, feeds)?).await,
+            None => self.session.observe(tensors_from_js(feeds)?),
+        }
+    }
+
+    async fn run_on_gpu(
+        &self,
+        feeds: &JsValue,
+        fetches: &[String],
+        on_gpu: &[String],
+        timed: bool,
+    ) -> Result<Object> {
+        let session = self.on_gpu()?;
+        let gpu = session.gpu();
+        let checked = self.checked_for_gpu(&session, feeds)?;
         let wanted = fetches.iter().map(|name| {
             let location = if on_gpu.contains(name) {
                 Location::Gpu
@@ -410,8 +438,8 @@ fn options_from_js(options: JsValue) -> Result<Options> {
             software: options.adapter.software,
             description: options.adapter.description,
         },
+        observes: options.observes,
         free_dimensions: options.free_dimension_overrides,
-        ..Options::default()
     })
 }
 

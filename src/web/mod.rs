@@ -4,6 +4,8 @@ mod convert;
 #[cfg(feature = "cpu")]
 mod device;
 #[cfg(feature = "cpu")]
+mod differ;
+#[cfg(feature = "cpu")]
 mod engine;
 #[cfg(feature = "cpu")]
 mod failures;

@@ -30,7 +30,7 @@ async function fails(running, code, message) {
 test("help_and_version_are_printed", async () => {
   assert.match(await succeeds(sentinel("--help")), /Usage: sentinel/)
   assert.equal(await succeeds(sentinel("--version")), `${host.version}\n`)
-  for (const command of ["run", "inspect", "devices"]) {
+  for (const command of ["run", "inspect", "diff", "devices"]) {
     assert.match(await succeeds(sentinel(command, "--help")), new RegExp(`Usage: sentinel ${command}`))
   }
 })

@@ -1,10 +1,39 @@
 import { extname } from "node:path"
 import { InferenceSession, SentinelError, Tensor, tools, type ImageSpec } from "../host/index.js"
-import { readNamed } from "./options.js"
-import { randomTensor } from "./random.js"
+import { countOption, numbersOption, readNamed, wordOption } from "./options.js"
 import { typeAndShape } from "./terminal.js"
 
 type Metadata = InferenceSession.TensorValueMetadata
+
+export const INPUT_HELP = `Inputs (--input may be repeated; the name can be left out when there is one input)
+  x=photo.jpg         a picture: png, jpeg, bmp, gif, webp
+  x=array.npy         a NumPy array; also .npz, .npz:key, .pb (ONNX TensorProto)
+  x=values.json       nested arrays, or { "dims": [...], "data": [...] }
+  x=3  x=[1,2,3]      values written out
+  x=random            repeatable random values; random:7 is another seed
+  data.npz            all inputs, by name or in order
+  random              all inputs that have no value yet
+
+Pictures
+  --layout NCHW|NHWC  --size WxH  --fit stretch|letterbox|crop  --color RGB|BGR|GRAY
+  --scale s  --mean a,b,c  --std a,b,c
+                      each channel becomes (pixel * scale - mean) / std; scale is 1/255 for float32 unless given
+`
+
+/** Options that every command with inputs has. */
+export const INPUT_OPTIONS = {
+  input: { type: "string", multiple: true, short: "i" },
+  layout: { type: "string" },
+  size: { type: "string" },
+  fit: { type: "string" },
+  color: { type: "string" },
+  scale: { type: "string" },
+  mean: { type: "string" },
+  std: { type: "string" },
+  seed: { type: "string" },
+} as const
+
+type InputValues = { [Name in Exclude<keyof typeof INPUT_OPTIONS, "input">]?: string | undefined }
 
 /** How inputs are made of what the command line says. */
 export interface InputOptions {
@@ -20,12 +49,40 @@ export interface InputOptions {
 
 const PICTURES = new Set([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"])
 
+export function readInputOptions(values: InputValues, options: InferenceSession.SessionOptions, note: (text: string) => void): InputOptions {
+  const image: InputOptions["image"] = {}
+  const layout = wordOption("layout", values.layout, ["NCHW", "NHWC"])
+  const fit = wordOption("fit", values.fit, ["stretch", "letterbox", "crop"])
+  const colorOrder = wordOption("color", values.color, ["RGB", "BGR", "GRAY"])
+  const mean = numbersOption("mean", values.mean)
+  const std = numbersOption("std", values.std)
+  const scale = numbersOption("scale", values.scale)
+  if (layout !== undefined) image.layout = layout
+  if (fit !== undefined) image.fit = fit
+  if (colorOrder !== undefined) image.colorOrder = colorOrder
+  if (mean !== undefined) image.mean = mean
+  if (std !== undefined) image.std = std
+  if (scale !== undefined) image.scale = scale[0]
+  if (values.size !== undefined) image.size = readSize(values.size)
+  return { seed: countOption("seed", values.seed, 0) ?? 0, image, freeDimensions: options.freeDimensionOverrides ?? {}, note }
+}
+
+function readSize(text: string): { width: number; height: number } {
+  const [, width, height] = /^([1-9]\d{0,4})x([1-9]\d{0,4})$/.exec(text) ?? []
+  if (width === undefined) throw new SentinelError("INVALID_INPUT", `--size: expected WIDTHxHEIGHT, got "${text}"`)
+  return { width: Number(width), height: Number(height) }
+}
+
 /**
- * The feeds for a session. Each argument is `name=value`, or only a value: for the single input, `random` for all
+ * The feeds for a model with these inputs. Each argument is `name=value`, or only a value: for the single input, `random` for all
  * inputs, or an `.npz` file whose arrays are taken by name or in order.
  */
-export async function makeFeeds(args: readonly string[], session: InferenceSession, options: InputOptions): Promise<Record<string, Tensor>> {
-  const inputs = session.inputMetadata as readonly Metadata[]
+export async function makeFeeds(
+  args: readonly string[],
+  metadata: readonly InferenceSession.ValueMetadata[],
+  options: InputOptions,
+): Promise<Record<string, Tensor>> {
+  const inputs = metadata as readonly Metadata[]
   const feeds: Record<string, Tensor> = {}
   for (const arg of args) {
     const { input, value } = splitArgument(arg, inputs)
@@ -59,7 +116,7 @@ function splitArgument(arg: string, inputs: readonly Metadata[]): { input?: Meta
 
 async function makeTensor(value: string, input: Metadata, options: InputOptions): Promise<Tensor> {
   const random = /^random(?::(\d+))?$/.exec(value)
-  if (random !== null) return randomTensor(input, concreteDims(input, options), Number(random[1] ?? options.seed))
+  if (random !== null) return tools.randomTensor(input, concreteDims(input, options), Number(random[1] ?? options.seed))
   const [, npz, key] = /^(.+\.npz):([^/\\]+)$/i.exec(value) ?? []
   if (npz !== undefined) return entry(await tools.readNpz(await readNamed(npz)), key, input, npz)
   const extension = extname(value).toLowerCase()

@@ -77,6 +77,14 @@ export function numbersOption(name: string, value: string | undefined): number[]
   return numbers
 }
 
+/** The option's value as a number that is not negative. */
+export function toleranceOption(name: string, value: string | undefined): number | undefined {
+  if (value === undefined) return undefined
+  const tolerance = value.trim() === "" ? NaN : Number(value)
+  if (!(tolerance >= 0 && Number.isFinite(tolerance))) throw new SentinelError("INVALID_INPUT", `--${name}: expected a number from 0, got "${value}"`)
+  return tolerance
+}
+
 /** The option's value as one of a few words. */
 export function wordOption<const Word extends string>(name: string, value: string | undefined, words: readonly Word[]): Word | undefined {
   if (value === undefined) return undefined

@@ -1,7 +1,7 @@
 import { extname } from "node:path"
 import { InferenceSession, SentinelError, type Placement, type Tensor } from "../host/index.js"
-import { makeFeeds, type InputOptions } from "./inputs.js"
-import { countOption, MODEL_OPTIONS, modelPath, numbersOption, parse, readNamed, sessionOptions, wordOption } from "./options.js"
+import { INPUT_HELP, INPUT_OPTIONS, makeFeeds, readInputOptions } from "./inputs.js"
+import { countOption, MODEL_OPTIONS, modelPath, parse, readNamed, sessionOptions } from "./options.js"
 import { checkOutputPath, hasScores, jsonOutputs, showScores, showSummary, writeNamed, writeOutputs } from "./outputs.js"
 import { milliseconds, paintFor, printable, type Paint } from "./terminal.js"
 
@@ -9,20 +9,7 @@ export const RUN_HELP = `Runs a model.
 
 Usage: sentinel run <model.onnx> --input <name>=<value> [options]
 
-Inputs (--input may be repeated; the name can be left out when there is one input)
-  x=photo.jpg         a picture: png, jpeg, bmp, gif, webp
-  x=array.npy         a NumPy array; also .npz, .npz:key, .pb (ONNX TensorProto)
-  x=values.json       nested arrays, or { "dims": [...], "data": [...] }
-  x=3  x=[1,2,3]      values written out
-  x=random            repeatable random values; random:7 is another seed
-  data.npz            all inputs, by name or in order
-  random              all inputs that have no value yet
-
-Pictures
-  --layout NCHW|NHWC  --size WxH  --fit stretch|letterbox|crop  --color RGB|BGR|GRAY
-  --scale s  --mean a,b,c  --std a,b,c
-                      each channel becomes (pixel * scale - mean) / std; scale is 1/255 for float32 unless given
-
+${INPUT_HELP}
 Outputs
   --top K             the K best classes     --labels file    their names, one a line, or a JSON array
   --output file       write all outputs: .npz, .npy or .json
@@ -41,23 +28,13 @@ Running
 
 const OPTIONS = {
   ...MODEL_OPTIONS,
-  input: { type: "string", multiple: true, short: "i" },
+  ...INPUT_OPTIONS,
   output: { type: "string", short: "o" },
   top: { type: "string" },
   labels: { type: "string" },
-  layout: { type: "string" },
-  size: { type: "string" },
-  fit: { type: "string" },
-  color: { type: "string" },
-  scale: { type: "string" },
-  mean: { type: "string" },
-  std: { type: "string" },
   repeat: { type: "string" },
-  seed: { type: "string" },
   trace: { type: "string" },
 } as const
-
-type Values = ReturnType<typeof parse<typeof OPTIONS>>["values"]
 
 /** `sentinel run`. */
 export async function run(args: string[]): Promise<string> {
@@ -77,7 +54,7 @@ export async function run(args: string[]): Promise<string> {
   const loadMs = performance.now() - loadStartedMs
   try {
     if (values.output !== undefined) checkOutputPath(values.output, session.outputNames.length)
-    const feeds = await makeFeeds(values.input ?? [], session, inputOptions)
+    const feeds = await makeFeeds(values.input ?? [], session.inputMetadata, inputOptions)
     const { outputs, runMs } = await runRepeatedly(session, feeds, repeat)
     if (values.output !== undefined) await writeOutputs(values.output, outputs)
     if (values.trace !== undefined) await writeNamed(values.trace, JSON.stringify(session.endProfiling()))
@@ -140,30 +117,6 @@ function showTiming(loadMs: number, runMs: readonly number[]): string {
   const load = `load ${milliseconds(loadMs)}`
   if (sorted.length === 1) return `${load}, run ${at(0)}`
   return `${load}, ${sorted.length} runs: median ${at(0.5)}, min ${at(0)}, p95 ${at(0.95)}`
-}
-
-function readInputOptions(values: Values, options: InferenceSession.SessionOptions, note: (text: string) => void): InputOptions {
-  const image: InputOptions["image"] = {}
-  const layout = wordOption("layout", values.layout, ["NCHW", "NHWC"])
-  const fit = wordOption("fit", values.fit, ["stretch", "letterbox", "crop"])
-  const colorOrder = wordOption("color", values.color, ["RGB", "BGR", "GRAY"])
-  const mean = numbersOption("mean", values.mean)
-  const std = numbersOption("std", values.std)
-  const scale = numbersOption("scale", values.scale)
-  if (layout !== undefined) image.layout = layout
-  if (fit !== undefined) image.fit = fit
-  if (colorOrder !== undefined) image.colorOrder = colorOrder
-  if (mean !== undefined) image.mean = mean
-  if (std !== undefined) image.std = std
-  if (scale !== undefined) image.scale = scale[0]
-  if (values.size !== undefined) image.size = readSize(values.size)
-  return { seed: countOption("seed", values.seed, 0) ?? 0, image, freeDimensions: options.freeDimensionOverrides ?? {}, note }
-}
-
-function readSize(text: string): { width: number; height: number } {
-  const [, width, height] = /^([1-9]\d{0,4})x([1-9]\d{0,4})$/.exec(text) ?? []
-  if (width === undefined) throw new SentinelError("INVALID_INPUT", `--size: expected WIDTHxHEIGHT, got "${text}"`)
-  return { width: Number(width), height: Number(height) }
 }
 
 async function readLabels(path: string): Promise<string[]> {

@@ -46,6 +46,13 @@ export function table(rows: readonly (readonly string[])[], columns: readonly Co
   return rows.map(row => `  ${line(row)}`).join("\n")
 }
 
+/** A line on a terminal that the next one replaces and an empty one takes away; nothing where it is no terminal. */
+export function statusLine(stream: NodeJS.WriteStream): (text: string) => void {
+  return text => {
+    if (stream.isTTY === true) stream.write(`\r\x1b[2K${text}`)
+  }
+}
+
 /** A bar of `width` characters, filled to `share` of 1. */
 export function bar(share: number, width: number): string {
   const filled = Math.round(Math.min(1, Math.max(0, share)) * width)

@@ -6,7 +6,7 @@ import { SerialQueue } from "./queue.js"
 import { Runner, type Recipe } from "./runner.js"
 import { toOutput } from "./tensors.js"
 import { Profile, timed, type Trace } from "./trace.js"
-import type { GpuBytes, Placement, ValueInfo } from "./wasm.js"
+import type { GpuBytes, Observed, Placement, ValueInfo } from "./wasm.js"
 
 type Feeds = Readonly<Record<string, OnnxValue>>
 type Fetches = Readonly<Record<string, OnnxValue | null>>
@@ -26,14 +26,15 @@ export class SessionHandler implements InferenceSessionHandler {
   #outputsOnGpu: readonly string[] = []
   #profile: Profile | undefined
 
-  static async create(source: string | Uint8Array, options: InferenceSession.SessionOptions): Promise<SessionHandler> {
+  /** With `observes`, the session keeps every value inside the model for `observe`. */
+  static async create(source: string | Uint8Array, options: InferenceSession.SessionOptions, observes = false): Promise<SessionHandler> {
     const backends = namedBackends(options)
     const choice = gpuChoice(options)
     const facts = useWebGpu(backends) ? await adapterFacts(choice) : undefined
     if (facts?.present === false && backends?.every(backend => backend !== "cpu") === true) {
       throw new SentinelError("DEVICE_LOST", `executionProviders: '${backends.join("', '")}' needs WebGPU: ${facts.description}`)
     }
-    const recipe: Recipe = { source, options, backends, strict: isStrict(options), choice, facts }
+    const recipe: Recipe = { source, options, backends, strict: isStrict(options), choice, facts, observes }
     const profile = options.enableProfiling === true ? new Profile() : undefined
     const opening = () => openOrFallBack(recipe)
     const runner = await (profile === undefined ? opening() : profile.timed("create", opening))
@@ -66,6 +67,19 @@ export class SessionHandler implements InferenceSessionHandler {
       try {
         const running = () => timed("run", () => this.#run(feeds, fetches))
         return await (this.#profile === undefined ? running() : this.#profile.timed("run", running))
+      } catch (thrown) {
+        throw this.#failed(thrown)
+      }
+    })
+  }
+
+  /** Runs, and gives every value that a node computes, in the order in which they were computed. */
+  observe(feeds: Feeds): Promise<Observed[]> {
+    return this.#queue.add(async () => {
+      this.#checkLive()
+      try {
+        const runner = (this.#runner ??= await Runner.open(this.#recipe))
+        return await timed("observe", () => runner.observe(feeds as Record<string, Tensor>))
       } catch (thrown) {
         throw this.#failed(thrown)
       }

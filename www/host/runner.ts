@@ -10,7 +10,20 @@ import { readModel } from "./source.js"
 import { toFeed } from "./tensors.js"
 import { applyDebug, timed } from "./trace.js"
 import { loadEngine, loadWonnx } from "./wasm.js"
-import type { AdapterFacts, EngineModule, EngineOptions, EngineSession, GpuBytes, NodeTime, Output, Placement, TensorData, WonnxSession } from "./wasm.js"
+import type {
+  AdapterFacts,
+  EngineModule,
+  EngineOptions,
+  EngineSession,
+  Feed,
+  GpuBytes,
+  NodeTime,
+  Observed,
+  Output,
+  Placement,
+  TensorData,
+  WonnxSession,
+} from "./wasm.js"
 
 /** Each compiled session of wonnx holds the model's weights on the GPU. */
 const COMPILED_SHAPES = 4
@@ -33,6 +46,8 @@ export interface Recipe {
   strict: boolean
   choice: GpuChoice
   facts: AdapterFacts | undefined
+  /** Every value inside the model is kept, for `observe`. */
+  observes: boolean
   /** Why a backend that the caller may expect is not among them. */
   passedOver?: string
 }
@@ -88,8 +103,7 @@ export class Runner {
   /** Computes the outputs of these names; those in `onGpu` stay there where the session is on a GPU. */
   async run(tensors: Readonly<Record<string, Tensor>>, names: string[], onGpu: string[], isTimed: boolean): Promise<Record<string, Output>> {
     if (this.#gpu !== undefined) return this.#runOnGpu(this.#gpu, tensors, names, onGpu, isTimed)
-    const feeds: Record<string, TensorData> = {}
-    for (const [name, tensor] of Object.entries(tensors)) feeds[name] = (await toFeed(name, tensor, undefined)) as TensorData
+    const feeds = (await toFeeds(tensors, undefined)) as Record<string, TensorData>
     if (this.#isCpuOnly()) return this.#engine.use(session => session.run(feeds, names))
     const checked = this.#engine.use(session => session.checkFeeds(feeds))
     const dims = Object.fromEntries(Object.entries(checked).map(([name, tensor]) => [name, tensor.dims]))
@@ -97,6 +111,12 @@ export class Runner {
     if (wonnx !== undefined) return wonnx.wait(session => session.run(checked))
     if (backend !== "webgpu") return this.#engine.use(session => session.run(checked, names))
     return this.#runOnGpu(await this.#openGpu(), tensors, names, onGpu, isTimed)
+  }
+
+  /** Every value that a node computes, on the GPU where the session is on one and else on the CPU. */
+  async observe(tensors: Readonly<Record<string, Tensor>>): Promise<Observed[]> {
+    const feeds = await toFeeds(tensors, this.#gpu)
+    return this.#engine.wait(session => session.observe(feeds))
   }
 
   /** How long the launches of the latest timed run took. */
@@ -149,8 +169,7 @@ export class Runner {
   }
 
   async #runOnGpu(gpu: SharedGpu, tensors: Readonly<Record<string, Tensor>>, names: string[], onGpu: string[], isTimed: boolean) {
-    const converted = Object.entries(tensors).map(async ([name, tensor]) => [name, await toFeed(name, tensor, gpu)] as const)
-    const feeds = Object.fromEntries(await Promise.all(converted))
+    const feeds = await toFeeds(tensors, gpu)
     return this.#engine.wait(session => session.runGpu(feeds, names, onGpu, isTimed))
   }
 
@@ -202,12 +221,18 @@ export class Runner {
   }
 }
 
-function engineOptions({ backends, strict, facts, options }: Recipe): EngineOptions {
+async function toFeeds(tensors: Readonly<Record<string, Tensor>>, gpu: SharedGpu | undefined): Promise<Record<string, Feed>> {
+  const converted = Object.entries(tensors).map(async ([name, tensor]) => [name, await toFeed(name, tensor, gpu)] as const)
+  return Object.fromEntries(await Promise.all(converted))
+}
+
+function engineOptions({ backends, strict, facts, observes, options }: Recipe): EngineOptions {
   const { freeDimensionOverrides } = options
   return {
     ...(backends === undefined ? {} : { executionProviders: [...backends] }),
     ...(strict ? { strict } : {}),
     ...(facts === undefined ? {} : { adapter: facts }),
+    ...(observes ? { observes } : {}),
     ...(freeDimensionOverrides === undefined ? {} : { freeDimensionOverrides: { ...freeDimensionOverrides } }),
   }
 }

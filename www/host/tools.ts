@@ -1,6 +1,8 @@
 import { Tensor, type InferenceSession } from "onnxruntime-common"
+import { diff, diffSides, type Diff, type DiffFeeds, type DiffOptions } from "./diff.js"
 import { inFile, toSentinelError } from "./errors.js"
 import type { Instance } from "./instance.js"
+import { randomTensor } from "./random.js"
 import { readModel } from "./source.js"
 import { fromTensorData, toTensorData } from "./tensors.js"
 import { loadEngine, loadTools } from "./wasm.js"
@@ -17,7 +19,7 @@ import type {
   ToolsModule,
 } from "./wasm.js"
 
-/** What `inspect` and `text` read: a path, a URL, or the bytes of a model. */
+/** What `inspect`, `text` and `diff` read: a path, a URL, or the bytes of a model. */
 export type ModelInput = string | Uint8Array
 
 /** Reading pictures and arrays, and looking into models. Each fetches its module on first use. */
@@ -77,6 +79,18 @@ export const tools = {
       return engine.use(module => module.modelText(bytes, external, engineOptions, stage))
     })
   },
+
+  /**
+   * Runs a model on two backends, one after the other, and compares every value inside it that both compute: `first` is
+   * where they part.
+   */
+  async diff(model: ModelInput, feeds: DiffFeeds, options: DiffOptions = {}): Promise<Diff> {
+    const sides = diffSides(options)
+    return withEngine(model, async engine => diff(engine, await readModel(engine, model, options), feeds, sides, options))
+  },
+
+  /** A tensor of repeatable random values for an input: floats in [0, 1), integers in [0, 10), booleans. */
+  randomTensor,
 }
 
 async function withTools<Result>(place: string, use: (module: ToolsModule) => Result): Promise<Result> {

@@ -75,6 +75,33 @@ export interface NodeTime {
   ms: number
 }
 
+/** A value inside a model, and what computed it. */
+export interface Observed {
+  value: string
+  node: string
+  op: string
+  backend: string
+  /** The shaders that computed it on `webgpu`; empty elsewhere. */
+  kernel: string
+  tensor: TensorData
+}
+
+/** How far two tensors are apart. */
+export interface Difference {
+  /**
+   * The largest `|left - right|` among the elements that are off, or among all where none is; infinite where only one of
+   * them is a finite number, or types or shapes differ.
+   */
+  maxAbs: number
+  /** Elements with `|left - right| > atol + rtol * |right|`. */
+  nOff: number
+  nElems: number
+  /** The element that `maxAbs` is about, counted in row-major order, and its value on both sides. */
+  at: number
+  left: number
+  right: number
+}
+
 /** What the engine decides for one set of concrete input shapes. */
 export interface EnginePlan {
   backend: BackendName
@@ -87,6 +114,8 @@ export interface EngineOptions {
   /** Refuse what the named providers do not take, where it would run on the CPU otherwise. */
   strict?: boolean
   adapter?: AdapterFacts
+  /** Keep every value that a node gives, for `observe`. */
+  observes?: boolean
   freeDimensionOverrides?: Record<string, number>
 }
 
@@ -123,6 +152,8 @@ export interface EngineSession {
   /** Throws where an output of these names cannot be in a GPU buffer. */
   checkOnGpu(names: string[]): void
   runGpu(feeds: Record<string, Feed>, fetches: string[], onGpu: string[], isTimed: boolean): Promise<Record<string, Output>>
+  /** Every value that a node computes, in the order in which they were computed; on the device where one is open. */
+  observe(feeds: Record<string, Feed>): Promise<Observed[]>
   memory(): GpuBytes
   planText(): string
   timings(): NodeTime[]
@@ -150,6 +181,7 @@ export interface EngineModule {
   setDebug(switches: string, sink: (name: string, text: string) => void): void
   externalDataLocations(model: Uint8Array): string[]
   inspect(model: Uint8Array, external: Map<string, Uint8Array>): Inspection
+  difference(left: TensorData, right: TensorData, rtol: number, atol: number): Difference
   modelText(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions, stage: Stage): string
   EngineSession: {
     create(model: Uint8Array, external: Map<string, Uint8Array>, options: EngineOptions): EngineSession

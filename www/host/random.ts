@@ -1,4 +1,5 @@
-import { SentinelError, Tensor, type InferenceSession } from "../host/index.js"
+import { Tensor, type InferenceSession } from "onnxruntime-common"
+import { SentinelError } from "./errors.js"
 
 /** Whole numbers stay below this, so that they are valid ids for almost every model. */
 const LARGEST_INTEGER = 10
@@ -7,7 +8,7 @@ const LARGEST_INTEGER = 10
  * A tensor of repeatable random values: floats in [0, 1), integers in [0, 10), booleans.
  * The same seed gives the same values on every machine.
  */
-export function randomTensor(input: InferenceSession.TensorValueMetadata, dims: readonly number[], seed: number): Tensor {
+export function randomTensor(input: Pick<InferenceSession.TensorValueMetadata, "name" | "type">, dims: readonly number[], seed: number): Tensor {
   const next = generator(seed)
   const size = dims.reduce((product, dim) => product * dim, 1)
   if (!Number.isSafeInteger(size) || size > 2 ** 30) {
