@@ -48,7 +48,8 @@ async function openPlaces(options, run, staged, host) {
       const place = await OPEN[where]({ host, threads: options.threads })
       run.adapters[where] = place.adapter ?? null
       run.versions[where] = place.version
-      places.push({ place, names })
+      // A package that is no part of the bench takes part where it is, and is not missed where it is not.
+      places.push({ place, names: names.filter(name => place.lacks?.(name) !== true) })
     } catch (thrown) {
       say(`bench: ${PLACES[where]}: ${describe(thrown)}`)
       for (const { name, kind } of staged) run.rows.push(...names.map(contender => ({ where, case: name, kind, contender, error: describe(thrown) })))

@@ -69,13 +69,17 @@ async function runPage(browser, url, { report = () => {}, ...job }) {
   try {
     const fetched = new Set()
     page.on("response", response => { if (response.status() === 200) fetched.add(new URL(response.url()).pathname) })
+    let settle
     const done = new Promise((resolve, reject) => {
-      page.exposeFunction("benchReport", report).catch(reject)
-      page.exposeFunction("benchDone", ({ result, error }) => (error === undefined ? resolve(result) : reject(new Error(error)))).catch(reject)
+      settle = ({ result, error }) => (error === undefined ? resolve(result) : reject(new Error(error)))
       page.on("crash", () => reject(new Error("the page crashed")))
+      page.on("pageerror", reject)
       browser.on("disconnected", () => reject(new Error("the browser ended")))
     })
     done.catch(() => {})
+    // Both have to be there before the page is.
+    await page.exposeFunction("benchReport", report)
+    await page.exposeFunction("benchDone", settle)
     await page.goto(`${url}/tests/bench/places/page.html#${encodeURIComponent(JSON.stringify(job))}`)
     const result = await done
     if (job.mode !== "cold") return result

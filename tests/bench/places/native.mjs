@@ -34,5 +34,5 @@ export async function openNativePlace({ host, threads }) {
     const kill = async () => { for (const child of children) child.kill("SIGKILL") }
     return { done: mode === "cold" ? cold(contenders[0]) : warm({ contenders, limits, report, open }), kill }
   }
-  return { name: "native", adapter: adapter === undefined ? undefined : { description: adapter }, version: "", start, close: async () => {} }
+  return { name: "native", adapter: adapter === undefined ? undefined : { description: adapter }, version: "", start, lacks: name => name === "ort-python" && missing.get(name) !== undefined, close: async () => {} }
 }
