@@ -28,7 +28,7 @@ pub(super) fn batch(call: &Call, epsilon: f32) -> Result<Dispatch, Refusal> {
     let launch = Map::launch(kernel, factors, 2 * channels, call.caps);
     dispatch.launches.push(launch);
 
-    let by_fours = inner % 4 == 0;
+    let by_fours = inner.is_multiple_of(4);
     let (width, real) = if by_fours {
         (4, "vec4<f32>")
     } else {

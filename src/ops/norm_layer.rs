@@ -39,7 +39,7 @@ pub(super) fn dispatch(layer: &LayerKernel, call: &Call) -> Result<Dispatch, Ref
     let mut sum = String::from("load_x(row * params.cols + c)");
     if let Some(skip) = layer.skip {
         let n_elems: usize = call.sizes(skip).iter().product();
-        if cols == 0 || n_elems % cols != 0 || !sizes.ends_with(tail(&call.sizes(skip))) {
+        if cols == 0 || !n_elems.is_multiple_of(cols) || !sizes.ends_with(tail(&call.sizes(skip))) {
             return Err("skip is not a part of x".into());
         }
         kernel = kernel

@@ -27,7 +27,7 @@ pub(super) fn along(product: &Product) -> (Along, Along) {
         let batch = &product.batch.strides[operand];
         unit == 1 && far % 4 == 0 && batch.iter().all(|stride| stride % 4 == 0)
     };
-    let whole_k = product.k % 4 == 0;
+    let whole_k = product.k.is_multiple_of(4);
     let a = match whole_k && whole(&product.a, 0, true) {
         true => Along::K,
         false => Along::Single,
@@ -178,7 +178,7 @@ fn left4(first: u32, row: u32, k: u32) -> vec4<f32> {
   );
 }";
     match b {
-        Along::N if product.k % 4 == 0 => kernel.read_vec4("b", product.b.port).snippet(
+        Along::N if product.k.is_multiple_of(4) => kernel.read_vec4("b", product.b.port).snippet(
             "fn right_row(first: u32, k: u32, col: u32) -> vec4<f32> {
   return load_b((first + k * params.b_row + col) / 4u);
 }
@@ -312,8 +312,8 @@ fn epilogue(product: &Product, mut kernel: Kernel) -> Kernel {
     let y_batch = &product.batch.strides[2];
     let whole = is_float
         && product.y.col_stride == 1
-        && product.n % 4 == 0
-        && product.y.row_stride % 4 == 0
+        && product.n.is_multiple_of(4)
+        && product.y.row_stride.is_multiple_of(4)
         && y_batch.iter().all(|stride| stride % 4 == 0);
     if let Some(residual) = product.residual {
         let elements = if whole {

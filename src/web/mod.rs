@@ -1,15 +1,15 @@
 //! The wasm-bindgen surface: one file per WebAssembly module, and nothing but conversions.
 
 mod convert;
-#[cfg(feature = "cpu")]
+#[cfg(feature = "web-gpu")]
 mod device;
-#[cfg(feature = "cpu")]
+#[cfg(feature = "web-gpu")]
 mod differ;
-#[cfg(feature = "cpu")]
+#[cfg(feature = "web-gpu")]
 mod engine;
-#[cfg(feature = "cpu")]
+#[cfg(feature = "web-gpu")]
 mod failures;
-#[cfg(feature = "cpu")]
+#[cfg(feature = "web-gpu")]
 mod gpu;
 #[cfg(feature = "tools")]
 mod tools;

@@ -1,5 +1,6 @@
 import { env } from "onnxruntime-common"
 import type { ProgressListener } from "./download.js"
+import { toSentinelError } from "./errors.js"
 import { applyDebug } from "./trace.js"
 import { loadEngine } from "./wasm.js"
 
@@ -44,8 +45,15 @@ export function wasmBase(): string | undefined {
  * Calling it is optional; call it before the first session when `wasmBase` is needed.
  */
 export async function init(options: InitOptions = {}): Promise<void> {
+  const { debug } = settings
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined) Object.assign(settings, { [name]: value })
   }
-  applyDebug(await loadEngine())
+  const engine = await loadEngine()
+  try {
+    applyDebug(engine)
+  } catch (thrown) {
+    settings.debug = debug
+    throw toSentinelError(thrown, "init")
+  }
 }

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::constants::Constants;
-use super::convert::{from_gpu, to_gpu};
+use super::convert::from_gpu;
 use super::device::{Bound, Command, Device, Shader, Usage};
 use super::memory::{Gpu, GpuBuffer};
+use super::run::Run;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
 use crate::kernel::Storage;
-use crate::plan::{Buffer, GpuValue, Output, Placed, Plan, Step};
+use crate::plan::{Buffer, Output, Placed, Plan, Step};
 use crate::tensor::{DType, Tensor};
 
 /// WebGPU's largest `minUniformBufferOffsetAlignment`.
@@ -87,25 +88,25 @@ struct Slots<D: Device> {
 
 /// A plan on the device: constants uploaded, shaders compiled.
 pub struct Loaded<D: Device> {
-    plan: Plan,
+    pub(super) plan: Plan,
     /// `None` where only launches that ran once read it.
     weights: Vec<Option<Rc<GpuBuffer<D>>>>,
     kept: Vec<Rc<GpuBuffer<D>>>,
     uniforms: Option<GpuBuffer<D>>,
-    staging: GpuBuffer<D>,
+    pub(super) staging: GpuBuffer<D>,
     /// Of the launches among the steps, in order.
-    pipelines: Vec<D::Pipeline>,
+    pub(super) pipelines: Vec<D::Pipeline>,
     uniform_offsets: Vec<u64>,
     /// The place of each slot among the session's.
     slot_ranks: Vec<usize>,
     bound: RefCell<Option<(u64, Rc<BoundSlots<D>>)>>,
-    pieces: Vec<Box<dyn HostPiece>>,
+    pub(super) pieces: Vec<Box<dyn HostPiece>>,
 }
 
 /// The slots that a plan was bound to, and the bindings of its launches.
-struct BoundSlots<D: Device> {
-    slots: Vec<Rc<GpuBuffer<D>>>,
-    bindings: Vec<D::Bindings>,
+pub(super) struct BoundSlots<D: Device> {
+    pub(super) slots: Vec<Rc<GpuBuffer<D>>>,
+    pub(super) bindings: Vec<D::Bindings>,
 }
 
 impl<D: Device> Executor<D> {
@@ -272,216 +273,9 @@ impl<D: Device> Executor<D> {
         timed: bool,
     ) -> Result<Vec<Fetched<D>>> {
         let bound = self.bind(loaded)?;
-        let mut run = Run {
-            executor: self,
-            loaded,
-            bound: &bound,
-            feeds,
-            timed,
-            host: HashMap::new(),
-            commands: Vec::new(),
-            downloads: Vec::new(),
-        };
-        let mut n_launches = 0;
-        for step in &loaded.plan.steps {
-            match step {
-                Step::Upload(value) => run.upload(value)?,
-                Step::Launch(placed) => {
-                    run.commands.push(Command::Dispatch {
-                        pipeline: &loaded.pipelines[n_launches],
-                        bindings: &bound.bindings[n_launches],
-                        grid: placed.launch.grid,
-                    });
-                    n_launches += 1;
-                }
-                Step::Download(value) => run.download(value),
-                Step::Cpu(piece) => run.piece(*piece).await?,
-            }
-        }
-        run.finish(fetches).await
-    }
-}
-
-/// A run under way.
-struct Run<'a, D: Device> {
-    executor: &'a Executor<D>,
-    loaded: &'a Loaded<D>,
-    bound: &'a BoundSlots<D>,
-    feeds: &'a HashMap<String, Feed<D>>,
-    timed: bool,
-    /// What the host has beside the feeds.
-    host: HashMap<String, Tensor>,
-    /// What is not yet handed over.
-    commands: Vec<Command<'a, D>>,
-    /// Values on their way to the staging buffer.
-    downloads: Vec<&'a GpuValue>,
-}
-
-impl<'a, D: Device> Run<'a, D> {
-    fn buffer(&self, buffer: Buffer) -> &'a GpuBuffer<D> {
-        self.loaded.buffer(buffer, &self.bound.slots)
-    }
-
-    fn submit(&mut self) {
-        if !self.commands.is_empty() {
-            self.executor.gpu.device.submit(&self.commands, self.timed);
-            self.commands.clear();
-        }
-    }
-
-    fn upload(&mut self, value: &'a GpuValue) -> Result<()> {
-        let to = &self.buffer(value.buffer).buffer;
-        if let Some(Feed::Gpu { buffer: from, .. }) = self.feeds.get(&value.name) {
-            self.commands.push(Command::Copy {
-                from,
-                to,
-                to_offset: 0,
-                // A caller's buffer may end with its elements.
-                size_bytes: value.storage.used_bytes(value.sizes.iter().product()),
-            });
-            return Ok(());
-        }
-        // Writes take effect before what is submitted after them, not where they stand.
-        self.submit();
-        let tensor = self.on_host(&value.name)?;
-        let bytes = to_gpu(tensor, value.storage).map_err(|error| error.within(&value.name))?;
-        if !bytes.is_empty() {
-            self.executor.gpu.device.write_buffer(to, &bytes);
-        }
-        Ok(())
-    }
-
-    fn on_host(&self, name: &str) -> Result<&Tensor> {
-        match (self.host.get(name), self.feeds.get(name)) {
-            (Some(tensor), _) | (None, Some(Feed::Host(tensor))) => Ok(tensor),
-            _ => Err(Error::internal(
-                name,
-                "the plan wants it before it is there",
-            )),
-        }
-    }
-
-    fn download(&mut self, value: &'a GpuValue) {
-        self.commands.push(Command::Copy {
-            from: &self.buffer(value.buffer).buffer,
-            to: &self.loaded.staging.buffer,
-            to_offset: self.downloads.iter().map(|value| value.size_bytes()).sum(),
-            size_bytes: value.size_bytes(),
-        });
-        self.downloads.push(value);
-    }
-
-    /// Waits for the downloads and keeps them as host values.
-    async fn collect(&mut self) -> Result<()> {
-        self.submit();
-        if self.downloads.is_empty() {
-            return Ok(());
-        }
-        let device = &self.executor.gpu.device;
-        let total = self.downloads.iter().map(|value| value.size_bytes()).sum();
-        let bytes = device
-            .read_buffer(&self.loaded.staging.buffer, total)
-            .await?;
-        let mut at = 0;
-        for value in self.downloads.drain(..) {
-            let part = &bytes[at..];
-            let tensor = from_gpu(part, value.storage, value.dtype, &value.sizes)?;
-            self.host.insert(value.name.clone(), tensor);
-            at += value.size_bytes() as usize;
-        }
-        Ok(())
-    }
-
-    async fn piece(&mut self, piece_idx: usize) -> Result<()> {
-        let graph = &self.loaded.plan.pieces[piece_idx].graph;
-        for &input in &graph.inputs {
-            let name = &*graph.value(input).name;
-            if let Some(feed @ Feed::Gpu { .. }) = self.feeds.get(name)
-                && !self.host.contains_key(name)
-            {
-                let tensor = self.executor.fetch(feed).await?;
-                self.host.insert(name.to_owned(), tensor);
-            }
-        }
-        self.collect().await?;
-        let name = |&id| &*graph.value(id).name;
-        let inputs: Vec<&str> = graph.inputs.iter().map(name).collect();
-        let outputs: Vec<&str> = graph.outputs.iter().map(name).collect();
-        let feeds: Result<Vec<_>> = inputs.iter().map(|&n| Ok((n, self.on_host(n)?))).collect();
-        let tensors = self.loaded.pieces[piece_idx].run(&feeds?, &outputs)?;
-        let outputs = outputs.into_iter().map(str::to_owned);
-        self.host.extend(outputs.zip(tensors));
-        Ok(())
-    }
-
-    async fn finish(mut self, fetches: &[(&str, Location)]) -> Result<Vec<Fetched<D>>> {
-        let mut on_gpu = Vec::new();
-        for (name, location) in fetches {
-            let Output::Gpu(value) = self.loaded.output(name)? else {
-                continue;
-            };
-            match location {
-                Location::Host => self.download(value),
-                Location::Gpu => {
-                    let gpu = &self.executor.gpu;
-                    let buffer = gpu.buffer(value.size_bytes(), Usage::Storage)?;
-                    on_gpu.push((value, buffer));
-                }
-            }
-        }
-        let from: Vec<_> = on_gpu
-            .iter()
-            .map(|(value, _)| &self.buffer(value.buffer).buffer)
-            .collect();
-        let copies = from
-            .into_iter()
-            .zip(&on_gpu)
-            .map(|(from, (value, to))| Command::Copy {
-                from,
-                to: &to.buffer,
-                to_offset: 0,
-                size_bytes: value.size_bytes(),
-            });
-        // The new buffers do not live as long as the plan's, so their copies go by themselves.
-        self.submit();
-        let copies: Vec<Command<D>> = copies.collect();
-        let device = &self.executor.gpu.device;
-        if !copies.is_empty() {
-            device.submit(&copies, false);
-        }
-        drop(copies);
-        self.collect().await?;
-        if let Some(error) = device.failure() {
-            return Err(error);
-        }
-        let mut on_gpu: HashMap<String, Fetched<D>> = on_gpu
-            .into_iter()
-            .map(|(value, buffer)| {
-                let (dtype, sizes) = (value.dtype, value.sizes.clone());
-                let fetched = Fetched::Gpu {
-                    buffer,
-                    dtype,
-                    sizes,
-                };
-                (value.name.clone(), fetched)
-            })
-            .collect();
-        for (name, _) in fetches {
-            if let Some(feed @ Feed::Gpu { .. }) = self.feeds.get(*name) {
-                let tensor = self.executor.fetch(feed).await?;
-                self.host.insert((*name).to_owned(), tensor);
-            }
-        }
-        let fetched = fetches.iter().map(|(name, _)| {
-            if let Some(fetched) = on_gpu.remove(*name) {
-                return Ok(fetched);
-            }
-            Ok(Fetched::Host(match self.loaded.output(name)? {
-                Output::Constant(_, tensor) => tensor.clone(),
-                Output::Gpu(_) | Output::Host(_) => self.on_host(name)?.clone(),
-            }))
-        });
-        fetched.collect()
+        Run::new(self, loaded, &bound, feeds, timed)
+            .carry_out(fetches)
+            .await
     }
 }
 
@@ -522,7 +316,7 @@ impl<D: Device> Loaded<D> {
         }
     }
 
-    fn output(&self, name: &str) -> Result<&Output> {
+    pub(super) fn output(&self, name: &str) -> Result<&Output> {
         let output = self
             .plan
             .outputs
@@ -534,7 +328,11 @@ impl<D: Device> Loaded<D> {
         })
     }
 
-    fn buffer<'a>(&'a self, buffer: Buffer, slots: &'a [Rc<GpuBuffer<D>>]) -> &'a GpuBuffer<D> {
+    pub(super) fn buffer<'a>(
+        &'a self,
+        buffer: Buffer,
+        slots: &'a [Rc<GpuBuffer<D>>],
+    ) -> &'a GpuBuffer<D> {
         match buffer {
             Buffer::Weight(idx) => self.weights[idx].as_ref().expect("a step reads it"),
             Buffer::Kept(idx) => &self.kept[idx],

@@ -11,6 +11,7 @@ mod memory;
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 pub mod native;
 mod null;
+mod run;
 
 pub use device::{Bound, Command, Device, Shader, Usage};
 pub use exec::{Executor, Feed, Fetched, HostPiece, LoadPiece, Loaded, Location};

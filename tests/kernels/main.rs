@@ -3,8 +3,12 @@
 //!
 //! `SENTINEL_OPS=Conv,MaxPool` keeps to the operators named.
 
+#[path = "../difference/mod.rs"]
 mod difference;
+mod generated;
+#[path = "../gpu/mod.rs"]
 mod gpu;
+#[path = "../random/mod.rs"]
 mod random;
 
 use std::collections::{BTreeMap, HashMap};
