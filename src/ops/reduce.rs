@@ -99,6 +99,8 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input x: f32[4, 65]\n const a: i64[1] = [1]\n y = ReduceSumSquare(x, a)\n output y: f32[4, 1]",
             "input x: f32[n, 3]\n y = ReduceSumSquare(x)\n output y: f32[1, 1]",
+            "input x: f32[n, 3]\n y = ReduceSumSquare(x) {noop_with_empty_axes = 1}\n output y: f32[n, 3]",
+            "input x: i32[n, 3]\n y = ReduceL1(x) {noop_with_empty_axes = 1}\n output y: i32[n, 3]",
         ],
     ),
 ];
@@ -189,11 +191,13 @@ impl Op for Reduce {
         if self.axes_input && call.has_input(1) {
             axes = call.ints(1)?;
         }
-        if axes.is_empty() && self.noop_with_empty_axes {
-            return Ok(Dispatch::view(0));
-        }
         let rank = call.sizes(0).len();
         let axes = match axes.as_slice() {
+            // Each element is reduced on its own: of the square, that is still the square.
+            [] if self.noop_with_empty_axes => match self.kind {
+                Kind::L1 | Kind::L2 | Kind::LogSum | Kind::SumSquare => Vec::new(),
+                _ => return Ok(Dispatch::view(0)),
+            },
             [] => (0..rank).collect(),
             axes => axes_in(rank, axes).expect("infer has accepted the axes"),
         };

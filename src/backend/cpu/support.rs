@@ -293,17 +293,18 @@ fn cast(facts: &Facts) -> Verdict {
     if facts.int("saturate", 1) != 1 {
         return Err("saturate = 0 is not taken");
     }
-    let float = facts.dtype(0).is_some_and(DType::is_float);
-    if float && facts.int("to", 0) == i64::from(DType::Bool.onnx()) {
-        return Err("a fraction would be false");
+    let is_bool = facts.dtype(0) == Some(Bool);
+    if !is_bool && facts.int("to", 0) == i64::from(DType::Bool.onnx()) {
+        return Err(TO_BOOL);
     }
     Ok(())
 }
 
+const TO_BOOL: &str = "a fraction would be false, and a number would stay what it is";
+
 fn cast_like(facts: &Facts) -> Verdict {
-    let to_bool = facts.dtype(1) == Some(Bool);
-    if to_bool && facts.dtype(0).is_some_and(DType::is_float) {
-        return Err("a fraction would be false");
+    if facts.dtype(1) == Some(Bool) && facts.dtype(0) != Some(Bool) {
+        return Err(TO_BOOL);
     }
     Ok(())
 }

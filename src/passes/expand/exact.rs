@@ -36,7 +36,7 @@ pub(super) fn axes_as_list(b: &Build) -> Formula {
 pub(super) fn cast_to_bool(b: &Build) -> Formula {
     let x = b.x()?;
     let to_bool = b.int("to", 0) == i64::from(DType::Bool.onnx());
-    if !to_bool || !b.dtype(x)?.is_float() {
+    if !to_bool || b.dtype(x)? == DType::Bool {
         return Err(Skip::NoMatch);
     }
     Ok(b.op("Not", &[b.op("Equal", &[x, b.like(x, 0.0)?])]))

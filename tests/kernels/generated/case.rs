@@ -210,7 +210,9 @@ impl Case {
     }
 
     pub fn output(&mut self, name: &str) {
-        self.outputs.push(name.to_owned());
+        if self.outputs.iter().all(|output| output != name) {
+            self.outputs.push(name.to_owned());
+        }
     }
 
     /// One node whose outputs are those of the graph.
@@ -301,4 +303,16 @@ pub fn word(name: &str, value: &str) -> String {
 
 pub fn real(name: &str, value: f32) -> String {
     format!("{name} = {value:?}")
+}
+
+/// The elements of any type of numbers.
+pub fn numbers_of(tensor: &Tensor) -> Vec<f64> {
+    let ints = || {
+        let ints = tensor.to_i64s()?;
+        Some(ints.into_iter().map(|n| n as f64).collect())
+    };
+    tensor
+        .to_f64s()
+        .or_else(ints)
+        .expect("tensors are of numbers")
 }

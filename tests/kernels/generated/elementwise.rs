@@ -2,7 +2,7 @@
 
 use sentinel_inference::tensor::DType;
 
-use super::case::{Case, attr, tensor_from};
+use super::case::{Case, attr, numbers_of, tensor_from};
 
 /// Functions with the eighths that they are defined for.
 const FLOATS: &[(&str, i64, i64)] = &[
@@ -158,11 +158,7 @@ pub fn binary(case: &mut Case) {
             ("Div" | "Mod", 1) => {
                 let mut divisors = case.tensor_of(dtype, sizes, (1, 7), 1.0);
                 if dtype != U8 && case.chance(2) {
-                    let numbers = divisors.to_f64s().or_else(|| {
-                        Some(divisors.to_i64s()?.into_iter().map(|n| n as f64).collect())
-                    });
-                    let numbers = numbers.expect("numbers");
-                    let negative: Vec<f64> = numbers.iter().map(|n| -n).collect();
+                    let negative: Vec<f64> = numbers_of(&divisors).iter().map(|n| -n).collect();
                     divisors = tensor_from(dtype, sizes, &negative);
                 }
                 divisors

@@ -2,6 +2,8 @@
 
 use sentinel_inference::tensor::Tensor;
 
+use super::case::numbers_of;
+
 /// Sizes of one spatial axis.
 #[derive(Clone, Copy)]
 pub struct Window {
@@ -46,10 +48,6 @@ fn offset(place: &[usize], sizes: &[usize]) -> usize {
         .fold(0, |at, (&place, &size)| at * size + place)
 }
 
-fn numbers(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_f64s().expect("windows are of numbers")
-}
-
 /// For each place of a window, the taps that see an element and the elements.
 fn walk(axes: &[Window], mut visit: impl FnMut(usize, usize, usize)) {
     let sizes: Vec<usize> = axes.iter().map(|axis| axis.size).collect();
@@ -71,7 +69,7 @@ fn walk(axes: &[Window], mut visit: impl FnMut(usize, usize, usize)) {
 /// x: [n, groups * c, ..], w: [m, c, ..], bias: [m] -> [n, m, ..]
 pub fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, axes: &[Window]) -> Vec<f64> {
     let (n, channels, m, c) = (x.sizes()[0], x.sizes()[1], w.sizes()[0], w.sizes()[1]);
-    let (x, w, bias) = (numbers(x), numbers(w), bias.map(numbers));
+    let (x, w, bias) = (numbers_of(x), numbers_of(w), bias.map(numbers_of));
     let n_places: usize = axes.iter().map(Window::n_places).product();
     let n_inner: usize = axes.iter().map(|axis| axis.size).product();
     let n_taps: usize = axes.iter().map(|axis| axis.kernel).product();
@@ -102,7 +100,7 @@ pub fn conv_transpose(
     axes: &[Window],
 ) -> Vec<f64> {
     let (n, channels, m) = (x.sizes()[0], x.sizes()[1], w.sizes()[1]);
-    let (x, w, bias) = (numbers(x), numbers(w), bias.map(numbers));
+    let (x, w, bias) = (numbers_of(x), numbers_of(w), bias.map(numbers_of));
     let n_places: usize = axes.iter().map(Window::n_places).product();
     let n_inner: usize = axes.iter().map(|axis| axis.size).product();
     let n_taps: usize = axes.iter().map(|axis| axis.kernel).product();
@@ -131,7 +129,7 @@ pub fn pool(
     counts_pads: bool,
     result: impl Fn(&[f64], usize) -> f64,
 ) -> Vec<f64> {
-    let x = numbers(x);
+    let x = numbers_of(x);
     let n_inner: usize = axes.iter().map(|axis| axis.size).product();
     let sizes: Vec<usize> = axes.iter().map(|axis| axis.size).collect();
     let kernel: Vec<usize> = axes.iter().map(|axis| axis.kernel).collect();

@@ -97,16 +97,20 @@ fn run(gpu: &Rc<Gpu<NativeDevice>>, case: &Case) -> Vec<Outcome> {
         Ok(graph) => graph,
         Err(error) => return vec![Outcome::Skipped("refused", error.to_string())],
     };
-    let wanted = match &case.wanted {
-        Some(wanted) => Ok(vec![wanted.clone()]),
-        None => gpu::reference(&graph, &case.feeds()),
-    };
-    if let Err(error) = &wanted
-        && !case.is_pair
+    let on_cpu = gpu::reference(&graph, &case.feeds());
+    if let (Some(wanted), Ok(got)) = (&case.wanted, &on_cpu)
+        && let Some(why) = wrong(&got[..1], std::slice::from_ref(wanted))
     {
-        return vec![Outcome::Skipped("without reference", error.to_string())];
+        return vec![Outcome::Differs(format!("on cpu: {why}\n"))];
     }
-    let wanted = wanted.unwrap_or_default();
+    let wanted = match (&case.wanted, on_cpu) {
+        (Some(wanted), _) => vec![wanted.clone()],
+        (None, Ok(wanted)) => wanted,
+        (None, Err(_)) if case.is_pair => Vec::new(),
+        (None, Err(error)) => {
+            return vec![Outcome::Skipped("without reference", error.to_string())];
+        }
+    };
     let own = gpu.device.capabilities();
     let on_device = |(device, caps): (&'static str, Capabilities)| {
         let plan = match finished(&graph, &caps).and_then(|graph| gpu::whole(&graph, &caps)) {
@@ -118,24 +122,27 @@ fn run(gpu: &Rc<Gpu<NativeDevice>>, case: &Case) -> Vec<Outcome> {
             Ok(got) => got,
             Err(error) => return Outcome::Differs(format!("on {device}: {error}\n{shown}")),
         };
-        let mut pairs: Vec<(&Tensor, &Tensor)> = got.iter().zip(&wanted).collect();
-        if case.is_pair {
-            pairs.push((&got[1], &got[0]));
-        }
-        let wrong = pairs
-            .into_iter()
-            .enumerate()
-            .find_map(|(idx, (got, wanted))| {
-                let (rtol, atol) = tolerance(wanted.dtype());
-                let why = difference(got, wanted, rtol, atol)?;
-                Some(format!("output {idx}, {why}"))
-            });
-        match wrong {
+        let same = if case.is_pair {
+            wrong(&got[1..2], &got[..1])
+        } else {
+            None
+        };
+        match wrong(&got, &wanted).or(same) {
             Some(why) => Outcome::Differs(format!("on {device}: {why}\n{shown}")),
             None => Outcome::Agrees,
         }
     };
     devices(own).into_iter().map(on_device).collect()
+}
+
+/// The first difference of outputs.
+fn wrong(got: &[Tensor], wanted: &[Tensor]) -> Option<String> {
+    let mut pairs = got.iter().zip(wanted).enumerate();
+    pairs.find_map(|(idx, (got, wanted))| {
+        let (rtol, atol) = tolerance(wanted.dtype());
+        let why = difference(got, wanted, rtol, atol)?;
+        Some(format!("output {idx}, {why}"))
+    })
 }
 
 fn tolerance(dtype: DType) -> (f64, f64) {

@@ -2,7 +2,8 @@
 
 use sentinel_inference::tensor::{DType, Tensor};
 
-use super::case::{Case, attr, real, tensor_from, word};
+use super::case::{Case, attr, numbers_of, real, tensor_from, word};
+use super::loops::{self, Window};
 
 fn activation(case: &mut Case, y: &str) -> String {
     let op = case.pick(&["Relu", "Gelu", "Tanh", "Sigmoid", "Swish"]);
@@ -164,6 +165,41 @@ fn extreme(case: &mut Case, dtype: DType, sizes: &[usize]) -> Tensor {
     case.tensor_of(dtype, sizes, (low, high), 1.0)
 }
 
+/// From x, w and their zero points, of which w's may be one for each feature.
+fn conv_integer(inputs: &[Tensor], axes: &[Window]) -> Tensor {
+    let [x, w] = [0, 1].map(|idx: usize| {
+        let mut numbers = numbers_of(&inputs[idx]);
+        let sizes = inputs[idx].sizes();
+        let per_feature: usize = sizes[1..].iter().product();
+        if let Some(zero) = inputs.get(idx + 2).map(numbers_of) {
+            for (at, number) in numbers.iter_mut().enumerate() {
+                *number -= zero[at / per_feature % zero.len()];
+            }
+        }
+        tensor_from(DType::F32, sizes, &numbers)
+    });
+    let y_sizes = [x.sizes()[0], w.sizes()[0]].into_iter();
+    let y_sizes: Vec<usize> = y_sizes.chain(axes.iter().map(Window::n_places)).collect();
+    tensor_from(DType::I32, &y_sizes, &loops::conv(&x, &w, None, axes))
+}
+
+/// From matrices and their zero points, of which b's may be one for each column.
+fn matmul_integer(inputs: &[Tensor]) -> Tensor {
+    let [a, b] = [0, 1].map(|idx: usize| numbers_of(&inputs[idx]));
+    let [a_zero, b_zero] = [2, 3].map(|idx: usize| inputs.get(idx).map_or(vec![0.0], numbers_of));
+    let (k, n) = (inputs[1].sizes()[0], inputs[1].sizes()[1]);
+    let (batch, _) = inputs[0].sizes().split_at(inputs[0].sizes().len() - 1);
+    let mut y = Vec::new();
+    for row in a.chunks(k) {
+        for col in 0..n {
+            let zero = b_zero[col % b_zero.len()];
+            let terms = (0..k).map(|idx| (row[idx] - a_zero[0]) * (b[idx * n + col] - zero));
+            y.push(terms.sum());
+        }
+    }
+    tensor_from(DType::I32, &[batch, &[n]].concat(), &y)
+}
+
 /// Products and convolutions of bytes, with zero points and scales.
 pub fn integers(case: &mut Case) {
     let (x_type, w_type) = (bytes(case), bytes(case));
@@ -197,16 +233,24 @@ pub fn integers(case: &mut Case) {
             vec![]
         },
     );
+    let tensors = [x.clone(), w.clone(), x_zero.clone(), w_zero.clone()];
     let (x, w) = (case.value(x), case.weight(w));
     let (x_zero, w_zero) = (case.weight(x_zero), case.weight(w_zero));
     let mut given = Vec::new();
+    let mut axes = Vec::new();
     if is_conv {
-        let pads: Vec<usize> = (0..4).map(|_| case.random.below(kernel)).collect();
-        given.extend([
-            attr("group", groups),
-            super::case::list("pads", &pads),
-            super::case::list("strides", &[case.pick(&[1, 2]), case.pick(&[1, 1, 2])]),
-        ]);
+        for &size in &x_sizes[2..] {
+            axes.push(Window {
+                size,
+                kernel,
+                stride: case.pick(&[1, 1, 2]),
+                dilation: 1,
+                before: case.random.below(kernel),
+                after: case.random.below(kernel),
+            });
+        }
+        given = super::windows::attrs(&axes);
+        given.push(attr("group", groups));
     }
     if !is_real {
         let op = if is_conv {
@@ -216,6 +260,11 @@ pub fn integers(case: &mut Case) {
         };
         let inputs = [&*x, &w, &x_zero, &w_zero];
         let n_inputs = case.pick(&[2, 3, 4, 4]);
+        case.wanted = Some(if is_conv {
+            conv_integer(&tensors[..n_inputs], &axes)
+        } else {
+            matmul_integer(&tensors[..n_inputs])
+        });
         return case.whole(op, &inputs[..n_inputs], &given);
     }
     let y_type = x_type;

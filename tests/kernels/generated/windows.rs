@@ -35,7 +35,7 @@ fn windows(case: &mut Case, rank: usize, most: usize) -> Vec<Window> {
     sizes.into_iter().enumerate().map(axis).collect()
 }
 
-fn attrs(axes: &[Window]) -> Vec<String> {
+pub fn attrs(axes: &[Window]) -> Vec<String> {
     let of = |each: fn(&Window) -> usize| axes.iter().map(each).collect::<Vec<_>>();
     let pads = [of(|axis| axis.before), of(|axis| axis.after)].concat();
     vec![
