@@ -17,8 +17,8 @@ type Named = Vec<(String, Tensor)>;
 
 /// What was made ready once.
 enum Ready {
-    Cpu(Session),
-    Webgpu(Session, GpuSession<NativeDevice>),
+    Cpu(Box<Session>),
+    Webgpu(Box<Session>, Box<GpuSession<NativeDevice>>),
     Wonnx(WonnxSession),
 }
 
@@ -51,12 +51,12 @@ impl Ready {
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.sizes().to_vec()));
         match session.plan(&sizes.collect())? {
-            Plan::Cpu => Ok(Ready::Cpu(session)),
+            Plan::Cpu => Ok(Ready::Cpu(Box::new(session))),
             Plan::Wonnx { model } => Ok(Ready::Wonnx(WonnxSession::create(&model).await?)),
             Plan::Webgpu => {
                 let device = NativeDevice::open(&AdapterChoice::from_env()).await?;
                 let on_gpu = GpuSession::new(&session, Gpu::new(device))?;
-                Ok(Ready::Webgpu(session, on_gpu))
+                Ok(Ready::Webgpu(Box::new(session), Box::new(on_gpu)))
             }
         }
     }
