@@ -3,6 +3,7 @@
 #![cfg(feature = "cpu")]
 
 mod difference;
+#[expect(dead_code, reason = "generated graphs need more of it")]
 mod random;
 mod rewrites;
 

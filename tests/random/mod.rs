@@ -1,8 +1,5 @@
 //! Pseudo-random numbers without a library, so that a seed is a test.
 
-// Each test that shares this takes what it needs.
-#![allow(dead_code)]
-
 /// SplitMix64.
 pub struct Random(pub u64);
 
