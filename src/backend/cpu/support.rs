@@ -2,8 +2,8 @@
 //! has. Anything else is refused, and expanded into what is here where a formula is known.
 
 use crate::backend::support::{Facts, Rule, Verdict, always, refusal as table_refusal};
-use crate::graph::{Graph, NodeId};
-use crate::tensor::{DType, Fact, Kind};
+use crate::graph::{Graph, NodeId, Source};
+use crate::tensor::{DType, Dim, Fact, Kind, Tensor};
 
 use DType::{Bool, F16, F32, F64, I8, I32, I64, U8};
 
@@ -47,7 +47,7 @@ const TABLE: &[Rule] = &[
     rule("Abs", NUMBERS, always),
     rule("Acos", FLOATS, always),
     rule("Acosh", FLOATS, always),
-    rule("Add", NUMBERS, always),
+    rule("Add", NUMBERS, add),
     rule("And", &[Bool], always),
     rule("Asin", FLOATS, always),
     rule("Asinh", FLOATS, always),
@@ -71,7 +71,7 @@ const TABLE: &[Rule] = &[
     rule("CumSum", NUMBERS, always),
     rule("DepthToSpace", ALL, always),
     rule("DequantizeLinear", &[U8, I8, I32], dequantize_linear),
-    rule("Div", NUMBERS, always),
+    rule("Div", NUMBERS, div),
     rule("Einsum", FLOATS, always),
     rule("Elu", FLOATS, always),
     rule("Equal", ALL, always),
@@ -149,7 +149,7 @@ const TABLE: &[Rule] = &[
     rule("Sin", FLOATS, always),
     rule("Sinh", FLOATS, always),
     rule("Size", ALL, always),
-    rule("Slice", ALL, always),
+    rule("Slice", ALL, slice),
     rule("Softmax", FLOATS, always),
     rule("Softplus", FLOATS, always),
     rule("Softsign", FLOATS, always),
@@ -223,6 +223,10 @@ fn conv_integer(facts: &Facts) -> Verdict {
     if facts.dtype(0) != facts.dtype(1) {
         return Err("factors of two types are added up wrong");
     }
+    // rten packs the weights once for all pictures, and forgets their sums.
+    if facts.sizes(0).is_none_or(|sizes| sizes[0] != 1) {
+        return Err("several pictures are added up wrong");
+    }
     // rten pads with 0 and not with the zero point.
     if facts
         .node
@@ -266,6 +270,61 @@ fn pool(facts: &Facts) -> Verdict {
 fn max_pool(facts: &Facts) -> Verdict {
     one_output(facts)?;
     pool(facts)
+}
+
+/// rten fuses the sum of a product and a constant vector, and panics where the vector is not one
+/// number for each column.
+fn add(facts: &Facts) -> Verdict {
+    for (idx, other) in [(0, 1), (1, 0)] {
+        let Some([len]) = facts.constant(idx).map(Tensor::sizes) else {
+            continue;
+        };
+        let source = |value| &facts.graph.value(value).source;
+        let Some(Source::Node { node, .. }) = facts.node.input(other).map(source) else {
+            continue;
+        };
+        let product = facts.graph.node(*node);
+        if !product.op.is("MatMul") {
+            continue;
+        }
+        let b = product
+            .input(1)
+            .and_then(|b| facts.graph.value(b).fact.shape.as_ref());
+        let n_cols = match b {
+            Some(b) if b.rank() > 1 => b.last().and_then(Dim::size),
+            _ => None,
+        };
+        if n_cols != Some(*len) {
+            return Err("a vector behind a product has not one number for each column");
+        }
+    }
+    Ok(())
+}
+
+/// rten multiplies floats by the reciprocal of a single divisor, and forgets the divisor's rank.
+fn div(facts: &Facts) -> Verdict {
+    let is_float = facts.dtype(0).is_none_or(DType::is_float);
+    let (a, b) = (facts.rank(0), facts.rank(1));
+    let raises = b.is_none_or(|b| b > 0 && a.is_none_or(|a| a < b));
+    let may_be_single = facts
+        .sizes(1)
+        .is_none_or(|sizes| sizes.iter().all(|&size| size == 1));
+    let is_known = a.is_some() && b.is_some();
+    if is_float && is_known && raises && may_be_single {
+        return Err("a single divisor would lose its axes");
+    }
+    Ok(())
+}
+
+/// rten panics at steps along some of more than four axes.
+fn slice(facts: &Facts) -> Verdict {
+    if facts.rank(0).is_none_or(|rank| rank <= 4) || !facts.has_input(4) {
+        return Ok(());
+    }
+    match facts.constant(4).and_then(Tensor::to_i64s) {
+        Some(steps) if steps.iter().all(|&step| step == 1) => Ok(()),
+        _ => Err("steps along some of more than four axes"),
+    }
 }
 
 fn batch_normalization(facts: &Facts) -> Verdict {
@@ -413,20 +472,16 @@ fn matmul(facts: &Facts) -> Verdict {
 }
 
 fn matmul_integer(facts: &Facts) -> Verdict {
-    let single = |idx, axis_from_end: usize, of: usize| {
-        let Some(fact) = facts.input(idx) else {
-            return true;
-        };
-        let Some(sizes) = fact.sizes() else {
-            return false;
-        };
-        let of = facts
-            .sizes(of)
-            .and_then(|sizes| sizes.iter().rev().nth(axis_from_end).copied());
-        sizes.is_empty() || (sizes.len() == 1 && Some(sizes[0]) == of)
+    let single = |idx| {
+        let fact = facts.input(idx);
+        fact.is_none_or(|fact| {
+            fact.sizes()
+                .is_some_and(|sizes| sizes.is_empty() || sizes == [1])
+        })
     };
-    if !single(2, 1, 0) || !single(3, 0, 1) {
-        return Err("a zero point is neither one number nor one per row or column");
+    // rten takes those of the first columns for the later ones, too.
+    if !single(2) || !single(3) {
+        return Err("a zero point is not one number");
     }
     if facts.dtype(1) == Some(U8) && facts.dtype(0) == Some(I8) {
         return Err("int8 times uint8 is not taken");

@@ -144,3 +144,83 @@ pub(super) fn dynamic_quantize_linear(b: &Build) -> Formula {
     let scaled = b.op("Round", &[b.div(x, spread(b, scale, x))]);
     saturated(b, b.add(scaled, offset), DType::U8)
 }
+
+// x + v = x - (-v)
+pub(super) fn sum_with_vector(b: &Build) -> Formula {
+    let (x, v) = (b.x()?, b.input(1)?);
+    let (x, v) = if b.graph.constant(v).is_some() {
+        (x, v)
+    } else {
+        (v, x)
+    };
+    if b.graph.constant(v).is_none() || b.dtype(v)? == DType::U8 {
+        return Err(Skip::NoMatch);
+    }
+    Ok(b.sub(x, b.op("Neg", &[v])))
+}
+
+/// The dividend with as many axes as the divisor.
+pub(super) fn div_by_single(b: &Build) -> Formula {
+    let (x, y) = (b.x()?, b.input(1)?);
+    let missing = b.rank(y)?.saturating_sub(b.rank(x)?);
+    if missing == 0 {
+        return Err(Skip::NoMatch);
+    }
+    let axes: Vec<i64> = (0..missing as i64).collect();
+    Ok(b.div(b.unsqueeze(x, &axes), y))
+}
+
+/// `Slice` with steps along one axis after the other, each in the middle of three.
+pub(super) fn slice_by_axes(b: &Build) -> Formula {
+    let mut x = b.x()?;
+    let mut sizes = b.sizes(x)?;
+    let [starts, ends] = [1, 2].map(|idx| b.known_ints(b.input(idx)?));
+    let (starts, ends) = (starts?, ends?);
+    let n_axes = starts.len() as i64;
+    let axes = match b.node.input(3) {
+        Some(axes) => b.known_ints(axes)?,
+        None => (0..n_axes).collect(),
+    };
+    let steps = b.known_ints(b.input(4)?)?;
+    if sizes.len() <= 4 || steps.iter().all(|&step| step == 1) {
+        return Err(Skip::NoMatch);
+    }
+    for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+        let axis = b.axis(axis, sizes.len())?;
+        let size = sizes[axis];
+        let outer = sizes[..axis].iter().product();
+        let inner = sizes[axis + 1..].iter().product();
+        let lists = [start, end, 1, step].map(|number| b.ints(&[number]));
+        let inputs = [
+            with_nothing(b, x, &[outer, size, inner]),
+            lists[0],
+            lists[1],
+            lists[2],
+            lists[3],
+        ];
+        x = b.op("Slice", &inputs);
+        sizes[axis] = n_steps(size, start, end, step)?;
+    }
+    Ok(with_nothing(b, x, &sizes))
+}
+
+/// A reshape to sizes of which 0 means 0.
+fn with_nothing(b: &Build, x: ValueId, sizes: &[i64]) -> ValueId {
+    b.op_with(
+        "Reshape",
+        &[x, b.ints(sizes)],
+        [("allowzero", Attr::Int(1))],
+    )
+}
+
+/// How many places a slice takes of an axis.
+fn n_steps(size: i64, start: i64, end: i64, step: i64) -> Result<i64, Skip> {
+    let from_end = |at: i64| if at < 0 { at + size } else { at };
+    let span = match step.signum() {
+        1 => from_end(end).clamp(0, size) - from_end(start).clamp(0, size),
+        -1 => from_end(start).clamp(-1, size - 1) - from_end(end).clamp(-1, size - 1),
+        _ => return Err(Skip::Refused("a step is 0")),
+    };
+    let step = i64::try_from(step.unsigned_abs()).unwrap_or(i64::MAX);
+    Ok(if span <= 0 { 0 } else { (span - 1) / step + 1 })
+}

@@ -23,6 +23,7 @@ type Rule = fn(&Build) -> Formula;
 
 /// One line per operator. Operators of other domains have it in front.
 const EXPANSIONS: &[(&str, Rule)] = &[
+    ("Add", exact::sum_with_vector),
     ("AffineGrid", layout::affine_grid),
     ("ArgMax", reduce::arg_last),
     ("ArgMin", reduce::arg_last),
@@ -37,6 +38,7 @@ const EXPANSIONS: &[(&str, Rule)] = &[
     ("Compress", layout::compress),
     ("ConvInteger", quantized::conv_integer),
     ("DepthToSpace", layout::depth_to_space),
+    ("Div", exact::div_by_single),
     ("Dropout", activation::dropout),
     ("Elu", activation::elu),
     ("DynamicQuantizeLinear", exact::dynamic_quantize_linear),
@@ -58,6 +60,7 @@ const EXPANSIONS: &[(&str, Rule)] = &[
     ("LeakyRelu", activation::leaky_relu),
     ("LpNormalization", norm::lp_normalization),
     ("LpPool", pool::lp),
+    ("MatMulInteger", quantized::matmul_integer),
     ("Max", activation::chain),
     ("MaxUnpool", pool::max_unpool),
     ("Mean", activation::mean),
@@ -84,6 +87,7 @@ const EXPANSIONS: &[(&str, Rule)] = &[
     ("Selu", activation::selu),
     ("Shrink", activation::shrink),
     ("Sign", exact::sign),
+    ("Slice", exact::slice_by_axes),
     ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),
     ("Softsign", activation::softsign),
     ("SpaceToDepth", layout::space_to_depth),

@@ -214,34 +214,79 @@ fn scaled_product(
     Ok(bias.map_or(y, |bias| b.add(y, bias)))
 }
 
+/// What f32 counts to exactly, in products with a byte.
+const MAX_WEIGHTS: i64 = (1 << 24) / 255;
+
 /// Exact in f32 while every sum of products stays below 2^24.
 pub(super) fn conv_integer(b: &Build) -> Formula {
-    const MAX_PRODUCTS: i64 = (1 << 24) / (255 * 255);
     let (x, w) = (b.x()?, b.input(1)?);
-    let products = b
-        .sizes(w)?
-        .iter()
-        .skip(1)
-        .try_fold(1_i64, |all, &size| all.checked_mul(size));
-    if products.is_none_or(|products| products > MAX_PRODUCTS) {
+    let zero = b.node.input(3);
+    if heaviest(b, w, zero)? > MAX_WEIGHTS {
         return Err(Skip::Refused("sums may exceed what f32 holds exactly"));
     }
-    let centred = |value: ValueId, zero_point: Option<ValueId>| {
-        let wide = b.cast(value, DType::F32);
-        zero_point.map_or(wide, |zero| {
-            b.sub(wide, b.cast(parameter(b, zero), DType::F32))
-        })
+    let x = b.cast(x, DType::F32);
+    let x = match b.node.input(2) {
+        Some(zero) => b.sub(x, b.cast(parameter(b, zero), DType::F32)),
+        None => x,
     };
-    if let Some(zero) = b.node.input(3)
-        && b.shape(zero)?.elements().value() != Some(1)
-    {
-        return Err(Skip::Refused("zero points differ by output channel"));
+    let mut centred = b.cast(w, DType::F32);
+    if let Some(zero) = zero {
+        let mut zero = parameter(b, zero);
+        if b.shape(b.input(3)?)?.elements().value() != Some(1) {
+            let mut per_feature = vec![1; b.rank(w)?];
+            per_feature[0] = -1;
+            zero = b.reshape(zero, &per_feature);
+        }
+        centred = b.sub(centred, b.cast(zero, DType::F32));
     }
-    let inputs = [centred(x, b.node.input(2)), centred(w, b.node.input(3))];
-    Ok(b.cast(
-        b.op_attrs("Conv", &inputs, b.node.attrs.clone()),
-        DType::I32,
-    ))
+    let y = b.op_attrs("Conv", &[x, centred], b.node.attrs.clone());
+    Ok(b.cast(y, DType::I32))
+}
+
+/// The largest sum of weights of a feature without their signs.
+fn heaviest(b: &Build, w: ValueId, zero: Option<ValueId>) -> Result<i64, Skip> {
+    let per_feature: i64 = b.sizes(w)?.iter().skip(1).product();
+    let zeros = zero.map_or(Ok(vec![0]), |zero| b.known_ints(zero));
+    let (Ok(weights), Ok(zeros)) = (b.known_ints(w), zeros) else {
+        return Ok(per_feature.saturating_mul(255));
+    };
+    let zeros = zeros.iter().cycle();
+    let features = weights
+        .chunks(usize::try_from(per_feature).unwrap_or(1).max(1))
+        .zip(zeros);
+    let sums = features.map(|(feature, zero)| feature.iter().map(|w| (w - zero).abs()).sum());
+    Ok(sums.max().unwrap_or(0))
+}
+
+// (A - a)(B - b) = AB - a colsum(B) - b rowsum(A - a)
+pub(super) fn matmul_integer(b: &Build) -> Formula {
+    let (x, w) = (b.x()?, b.input(1)?);
+    let mut y = b.op("MatMulInteger", &[x, w]);
+    let (mut x, w) = (b.cast(x, DType::I32), b.cast(w, DType::I32));
+    let is_single = |zero: ValueId| {
+        b.fact(zero)
+            .sizes()
+            .is_none_or(|sizes| sizes.len() < 2 && sizes.iter().all(|&n| n == 1))
+    };
+    let (x_zero, w_zero) = (b.node.input(2), b.node.input(3));
+    if [x_zero, w_zero].into_iter().flatten().all(is_single) {
+        return Err(Skip::NoMatch);
+    }
+    if let Some(zero) = x_zero {
+        let mut zero = b.cast(zero, DType::I32);
+        if b.rank(b.input(2)?)? == 1 {
+            zero = b.reshape(zero, &[-1, 1]);
+        }
+        y = b.sub(y, b.mul(zero, b.reduce("ReduceSum", w, &[-2])));
+        x = b.sub(x, zero);
+    }
+    if let Some(zero) = w_zero {
+        y = b.sub(
+            y,
+            b.mul(b.cast(zero, DType::I32), b.reduce("ReduceSum", x, &[-1])),
+        );
+    }
+    Ok(y)
 }
 
 pub(super) fn quantize_linear(b: &Build) -> Formula {

@@ -215,6 +215,13 @@ impl Case {
         }
     }
 
+    /// Outputs that are the same thing.
+    pub fn pair(&mut self, one: &str, other: &str) {
+        self.output(one);
+        self.output(other);
+        self.is_pair = true;
+    }
+
     /// One node whose outputs are those of the graph.
     pub fn whole(&mut self, op: &str, inputs: &[&str], attrs: &[String]) {
         let y = self.node(op, inputs, attrs);

@@ -176,6 +176,23 @@ pub fn binary(case: &mut Case) {
         Vec::new()
     };
     let mut y = case.node(op, &names, &given);
+    if matches!(dtype, I8 | U8)
+        && matches!(op, "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Max" | "Min")
+    {
+        let wide: Vec<String> = names
+            .iter()
+            .map(|x| case.node("Cast", &[x], &[attr("to", I32.onnx())]))
+            .collect();
+        let wide: Vec<&str> = wide.iter().map(String::as_str).collect();
+        let wide = case.node(op, &wide, &given);
+        // One cast may saturate where the other wraps around: to the low byte in whole numbers.
+        let byte = case.constant(tensor_from(I32, &[], &[255.0]));
+        let low = case.node("BitwiseAnd", &[&wide, &byte], &[]);
+        let again = case.node("Cast", &[&y], &[attr("to", I32.onnx())]);
+        let again = case.node("BitwiseAnd", &[&again, &byte], &[]);
+        case.pair(&low, &again);
+        return;
+    }
     let is_real = dtype.is_float() && matches!(op, "Add" | "Sub" | "Mul" | "Max" | "Min" | "Div");
     if is_real {
         for _ in 0..case.pick(&[0, 0, 1, 3]) {
@@ -258,7 +275,12 @@ pub fn quantize(case: &mut Case) {
     let rank = case.pick(&[1, 2, 3, 4]);
     let sizes = case.sizes_or_none(rank, 2000);
     if case.chance(5) {
-        let x = case.of(DType::F32, &sizes);
+        // A range of 255 / 16 has a scale without rounding, and the elements no ties.
+        let mut x = numbers_of(&case.tensor_of(DType::F32, &sizes, (-100, 155), 16.0));
+        for (at, end) in x.iter_mut().zip([-100.0, 155.0]) {
+            *at = end / 16.0;
+        }
+        let x = case.value(tensor_from(DType::F32, &sizes, &x));
         let y = case.nodes("DynamicQuantizeLinear", &[&x], &[], 3);
         y.iter().for_each(|y| case.output(y));
         return;

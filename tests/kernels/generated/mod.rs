@@ -183,6 +183,9 @@ fn kernels_agree_on_generated_graphs() {
                 why.unwrap_or_default()
             ))]
         });
+        if n_cases == 1 {
+            println!("{}", case.text());
+        }
         for outcome in outcomes {
             match outcome {
                 Outcome::Agrees => agree += 1,

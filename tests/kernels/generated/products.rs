@@ -190,10 +190,11 @@ fn matmul_integer(inputs: &[Tensor]) -> Tensor {
     let (k, n) = (inputs[1].sizes()[0], inputs[1].sizes()[1]);
     let (batch, _) = inputs[0].sizes().split_at(inputs[0].sizes().len() - 1);
     let mut y = Vec::new();
-    for row in a.chunks(k) {
+    for (row_idx, row) in a.chunks(k).enumerate() {
+        let row_zero = a_zero[row_idx % a_zero.len()];
         for col in 0..n {
             let zero = b_zero[col % b_zero.len()];
-            let terms = (0..k).map(|idx| (row[idx] - a_zero[0]) * (b[idx * n + col] - zero));
+            let terms = (0..k).map(|idx| (row[idx] - row_zero) * (b[idx * n + col] - zero));
             y.push(terms.sum());
         }
     }
@@ -222,7 +223,8 @@ pub fn integers(case: &mut Case) {
     };
     let x = extreme(case, x_type, &x_sizes);
     let w = extreme(case, w_type, &w_sizes);
-    let x_zero = extreme(case, x_type, &[]);
+    let per_row = !is_conv && !is_real && x_sizes.len() == 2 && case.chance(3);
+    let x_zero = extreme(case, x_type, &if per_row { vec![m] } else { vec![] });
     let per_channel = case.chance(3);
     let w_zero = extreme(
         case,
