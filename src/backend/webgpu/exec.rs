@@ -180,6 +180,7 @@ impl<D: Device> Executor<D> {
             pieces,
         };
         loaded.set_up(device, &setup);
+        loaded.plan.setup = setup;
         // The constants are on the GPU and in the pieces now.
         for weight in &mut loaded.plan.weights {
             weight.tensor.forget();
