@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { after, test } from "node:test"
 import * as host from "../../pkg/dist/index.mjs"
-import { chainModel } from "./chain.mjs"
+import { chainModel } from "./made.mjs"
 import { assertCode, digits, findWebGpu, inRepository, readNpz, sentinel } from "./support.mjs"
 
 const { Tensor, tools } = host

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import * as host from "../../pkg/dist/index.mjs"
-import { chainModel } from "./chain.mjs"
+import { chainModel } from "./made.mjs"
 import { assertClose, assertCode, digits, findWebGpu, readNpz } from "./support.mjs"
 
 const { InferenceSession, Tensor } = host

@@ -1,0 +1,35 @@
+// Models made here: a chain of operators, for tests of depth, and one of large weights, for tests of memory.
+
+const varint = value => (value < 128 ? [value] : [(value & 127) | 128, ...varint(Math.floor(value / 128))])
+const number = (field, value) => [...varint(field << 3), ...varint(value)]
+const bytes = (field, content) => [...varint((field << 3) | 2), ...varint(content.length), ...content]
+const text = (field, value) => bytes(field, [...new TextEncoder().encode(value)])
+
+/** ONNX's ValueInfoProto of a float32 tensor. */
+function value(name, dims) {
+  const shape = dims.flatMap(dim => bytes(1, number(1, dim)))
+  return [...text(1, name), ...bytes(2, bytes(1, [...number(1, 1), ...bytes(2, shape)]))]
+}
+
+const modelOf = graph => Uint8Array.from([...number(1, 8), ...bytes(7, graph), ...bytes(8, number(2, 13))])
+
+/** The bytes of a model with `depth` nodes in a row over `x: float32[4]`; what comes out is `y`. */
+export function chainModel(depth, op = "Sin") {
+  const name = at => (at === 0 ? "x" : at === depth ? "y" : `v${at}`)
+  const nodes = Array.from({ length: depth }, (_, at) => bytes(1, [...text(1, name(at)), ...text(2, name(at + 1)), ...text(4, op)]))
+  const graph = [...nodes.flat(), ...text(2, "chain"), ...bytes(11, value("x", [4])), ...bytes(12, value("y", [4]))]
+  return modelOf(graph)
+}
+
+/** A model that multiplies `x: float32[1, size]` by a matrix of `size * size` times 1 / size: every element of `y` is the mean of x. */
+export function meanModel(size) {
+  const weights = Buffer.from(new Float32Array(size * size).fill(1 / size).buffer)
+  const matrix = [...number(1, size), ...number(1, size), ...number(2, 1), ...text(8, "w"), ...varint((9 << 3) | 2), ...varint(weights.length)]
+  const node = [...text(1, "x"), ...text(1, "w"), ...text(2, "y"), ...text(4, "MatMul")]
+  const rest = [...text(2, "mean"), ...bytes(11, value("x", [1, size])), ...bytes(12, value("y", [1, size]))]
+  const matrixLength = matrix.length + weights.length
+  const head = [...bytes(1, node), ...varint((5 << 3) | 2), ...varint(matrixLength), ...matrix]
+  const graphLength = head.length + weights.length + rest.length
+  const opening = [...number(1, 8), ...varint((7 << 3) | 2), ...varint(graphLength), ...head]
+  return Buffer.concat([Buffer.from(opening), weights, Buffer.from([...rest, ...bytes(8, number(2, 13))])])
+}
