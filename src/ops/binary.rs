@@ -64,6 +64,8 @@ pub const DEFS: &[OpDef] = &[
         |_, version| arithmetic(version, numbers("x / y"), divide),
         &[
             "input x: f16[n, 3]\n input y: f16[n, 1]\n z = Div(x, y)\n output z: f16[n, 3]",
+            "input x: f32[]\n const y: f32[1] = [4.0]\n z = Div(x, y)\n output z: f32[1]",
+            "input x: f32[n]\n const y: f32[1, 1] = [4.0]\n z = Div(x, y)\n output z: f32[1, n]",
             "const x: i64[2] = [7, 9]\n const y: i64[] = [2]\n d = Div(x, y)\n z = ConstantOfShape(d)\n output z: f32[3, 4]",
             "input x: f32[n, 9]\n s = Shape(x)\n const two: i64[1] = [2]\n t = Div(s, two)\n z = ConstantOfShape(t)\n output z: f32[(n / 2), 4]",
             "input x: i64[n, 5]\n const y: i64[5] = [-3, -2, -1, 2, 3]\n z = Div(x, y)\n output z: i64[n, 5]",

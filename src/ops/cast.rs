@@ -18,6 +18,7 @@ pub const DEFS: &[OpDef] = &[
         parse_cast,
         &[
             "input x: f32[n, 2]\n y = Cast(x) {to = 10}\n output y: f16[n, 2]",
+            "input x: i32[n, 7]\n b = Cast(x) {to = 9}\n y = Cast(b) {to = 1}\n output y: f32[n, 7]",
             "opset 5\n input x: i64[3]\n y = Cast(x) {to = \"FLOAT\"}\n output y: f32[3]",
             "input x: f32[n, 7]\n const small: f32[] = [0.00002]\n z = Mul(x, small)\n t = Cast(z) {to = 10}\n const large: f16[] = [1024.0]\n y = Mul(t, large)\n output y: f16[n, 7]",
             "input x: i32[n, 7]\n const large: i32[] = [2049]\n z = Mul(x, large)\n y = Cast(z) {to = 10}\n output y: f16[n, 7]",

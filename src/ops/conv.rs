@@ -92,6 +92,9 @@ pub const DEFS: &[OpDef] = &[
             "input x: u8[1, 4, 5, 5]\n input k: u8[4, 1, 3, 3]
              y = ConvInteger(x, k) {group = 4}
              output y: i32[1, 4, 3, 3]",
+            "input x: i8[2, 9, 3, 6]\n input k: i8[5, 9, 1, 1]\n input z: i8[]
+             y = ConvInteger(x, k, z) {strides = [2, 1]}
+             output y: i32[2, 5, 2, 6]",
         ],
     ),
     rules::onnx(

@@ -16,6 +16,8 @@ pub const DEFS: &[OpDef] = &[
             "input a: i64[3]\n input b: i64[3, 4]\n y = MatMul(a, b)\n output y: i64[4]",
             "input a: f16[2, 3]\n input b: f16[3]\n y = MatMul(a, b)\n output y: f16[2]",
             "input a: f32[3]\n input b: f32[3]\n y = MatMul(a, b)\n output y: f32[]",
+            "input a: f32[n, 5]\n input b: f32[5, 7]\n const c: f32[1] = [1.5]\n m = MatMul(a, b)\n y = Add(c, m)\n output y: f32[n, 7]",
+            "input a: f32[3, 5]\n input b: f32[5]\n const c: f32[3] = [1.5, 2.0, 3.0]\n m = MatMul(a, b)\n y = Add(m, c)\n output y: f32[3]",
             "opset 1\n input a: f32[2, 0]\n input b: f32[0, 5]\n y = MatMul(a, b)\n output y: f32[2, 5]",
             "input a: f32[m, 37]\n input b: f32[37, 65]\n y = MatMul(a, b)\n output y: f32[m, 65]",
             "input a: f32[3, 1, 66, 36]\n input b: f32[1, 2, 36, n]\n y = MatMul(a, b)\n output y: f32[3, 2, 66, n]",
@@ -32,6 +34,10 @@ pub const DEFS: &[OpDef] = &[
         &[
             "input a: u8[n, 4, 3]\n input b: i8[3, 2]\n input za: u8[]
            y = MatMulInteger(a, b, za)\n output y: i32[n, 4, 2]",
+            "input a: i8[2, n, 17]\n input b: i8[17, 70]\n input za: i8[]\n input zb: i8[70]
+           y = MatMulInteger(a, b, za, zb)\n output y: i32[2, n, 70]",
+            "input a: u8[5, 9]\n input b: u8[9, 40]\n input za: u8[5]\n input zb: u8[40]
+           y = MatMulInteger(a, b, za, zb)\n output y: i32[5, 40]",
         ],
     ),
     rules::onnx(

@@ -20,6 +20,7 @@ pub const DEFS: &[OpDef] = &[onnx(
         "input x: f16[4, 24]\n const s: i64[1] = [8]\n const e: i64[1] = [20]\n const a: i64[1] = [1]\n y = Slice(x, s, e, a)\n output y: f16[4, 12]",
         "input x: f32[1, 3, 8, 8]\n const s: i64[2] = [1, 0]\n const e: i64[2] = [8, 8]\n const a: i64[2] = [2, 3]\n const st: i64[2] = [2, 2]\n y = Slice(x, s, e, a, st)\n output y: f32[1, 3, 4, 4]",
         "input x: i32[6]\n const s: i64[1] = [4]\n const e: i64[1] = [5]\n const a: i64[1] = [0]\n const st: i64[1] = [9223372036854775807]\n y = Slice(x, s, e, a, st)\n output y: i32[1]",
+        "input x: i8[9, 3, 3, 2, 11]\n const s: i64[3] = [8, 0, 1]\n const e: i64[3] = [-9223372036854775808, 3, 9]\n const a: i64[3] = [0, 2, 4]\n const st: i64[3] = [-2, 2, 3]\n y = Slice(x, s, e, a, st)\n output y: i8[5, 3, 2, 2, 3]",
         "opset 9\n input x: f32[5, 6]\n y = Slice(x) {starts = [0, 1], ends = [3, 100]}\n output y: f32[3, 5]",
         "input x: f32[3, n]\n const s: i64[1] = [0]\n input e: i64[1]\n const a: i64[1] = [0]\n y = Slice(x, s, e, a)\n output y: f32[?, n]",
         "input x: f32[n, 3, 7]\n v = Shape(x)\n const s: i64[1] = [-1]\n const e: i64[1] = [-4]\n const a: i64[1] = [0]\n const st: i64[1] = [-2]\n t = Slice(v, s, e, a, st)\n y = ConstantOfShape(t)\n output y: f32[7, n]",

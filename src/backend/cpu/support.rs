@@ -127,7 +127,7 @@ const TABLE: &[Rule] = &[
     rule("Range", NUMBERS, always),
     rule("Reciprocal", FLOATS, always),
     rule("ReduceL1", NUMBERS, always),
-    rule("ReduceL2", NUMBERS, always),
+    rule("ReduceL2", NUMBERS, reduce_l2),
     rule("ReduceLogSum", FLOATS, always),
     rule("ReduceLogSumExp", FLOATS, always),
     rule("ReduceMax", NUMBERS, always),
@@ -312,6 +312,14 @@ fn div(facts: &Facts) -> Verdict {
     let is_known = a.is_some() && b.is_some();
     if is_float && is_known && raises && may_be_single {
         return Err("a single divisor would lose its axes");
+    }
+    Ok(())
+}
+
+/// rten leaves a single number its sign where it reduces over no axis.
+fn reduce_l2(facts: &Facts) -> Verdict {
+    if facts.int("noop_with_empty_axes", 0) != 0 || facts.rank(0) == Some(0) {
+        return Err("a number may stay negative");
     }
     Ok(())
 }

@@ -25,20 +25,37 @@ pub fn recurrent(case: &mut Case) {
     let bias = small(case, &[n_dirs, 2 * n_gates * hidden]);
     let state = small(case, &[n_dirs, batch, hidden]);
     let cell = small(case, &[n_dirs, batch, hidden]);
-    let mut inputs = vec![&*x, &w, &r];
-    inputs.push(if case.chance(3) { "_" } else { &bias });
-    if case.chance(2) {
-        inputs.extend(["_", &state]);
-        if op == "LSTM" {
-            inputs.push(&cell);
-        }
-    }
     let mut given = vec![attr("hidden_size", hidden), word("direction", direction)];
     if op == "GRU" {
         given.push(attr("linear_before_reset", u8::from(!case.chance(4))));
     }
-    let outputs = case.nodes(op, &inputs, &given, if op == "LSTM" { 3 } else { 2 });
-    outputs.iter().for_each(|y| case.output(y));
+    let (has_bias, has_state) = (case.chance(3), case.chance(2));
+    let apply = |case: &mut Case, x: &str, state: &str, cell: &str| {
+        let mut inputs = vec![x, &w, &r, if has_bias { &bias } else { "_" }];
+        if has_state {
+            inputs.extend(["_", state]);
+            if op == "LSTM" {
+                inputs.push(cell);
+            }
+        }
+        case.nodes(op, &inputs, &given, if op == "LSTM" { 3 } else { 2 })
+    };
+    let all = apply(case, &x, &state, &cell);
+    all.iter().for_each(|y| case.output(y));
+    if batch == 1 || case.chance(2) {
+        return;
+    }
+    // One part of the sequences after the other.
+    let first = case.between(1, batch as i64 - 1);
+    let lengths = case.ints(&[first, batch as i64 - first]);
+    let split = [attr("axis", 1)];
+    let [x, state, cell] =
+        [&x, &state, &cell].map(|all| case.nodes("Split", &[all, &lengths], &split, 2));
+    let parts: Vec<String> = (0..2)
+        .map(|idx| apply(case, &x[idx], &state[idx], &cell[idx])[0].clone())
+        .collect();
+    let again = case.node("Concat", &[&parts[0], &parts[1]], &[attr("axis", 2)]);
+    case.same(&all[0], &again);
 }
 
 pub fn attention(case: &mut Case) {

@@ -119,6 +119,8 @@ pub fn conv(case: &mut Case) {
 /// What usually stands behind a convolution.
 fn followed(case: &mut Case, mut y: String, dtype: DType, sizes: &[usize]) -> String {
     let m = sizes[1];
+    // What is folded into the weights is rounded there and not behind the sum.
+    case.is_rough = dtype == DType::F16;
     if case.chance(2) {
         let vectors: Vec<String> = (0..3).map(|_| case.weight_of(dtype, &[m])).collect();
         let variance = case.tensor_of(dtype, &[m], (1, 16), 4.0);
