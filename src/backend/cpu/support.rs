@@ -482,14 +482,11 @@ fn matmul(facts: &Facts) -> Verdict {
 fn matmul_integer(facts: &Facts) -> Verdict {
     let single = |idx| {
         let fact = facts.input(idx);
-        fact.is_none_or(|fact| {
-            fact.sizes()
-                .is_some_and(|sizes| sizes.is_empty() || sizes == [1])
-        })
+        fact.is_none_or(|fact| fact.sizes().is_some_and(|sizes| sizes.is_empty()))
     };
-    // rten takes those of the first columns for the later ones, too.
+    // rten takes those of the first columns for the later ones, too, and lists of one for one row.
     if !single(2) || !single(3) {
-        return Err("a zero point is not one number");
+        return Err("a zero point is not a scalar");
     }
     if facts.dtype(1) == Some(U8) && facts.dtype(0) == Some(I8) {
         return Err("int8 times uint8 is not taken");

@@ -269,8 +269,19 @@ pub(super) fn matmul_integer(b: &Build) -> Formula {
             .is_none_or(|sizes| sizes.len() < 2 && sizes.iter().all(|&n| n == 1))
     };
     let (x_zero, w_zero) = (b.node.input(2), b.node.input(3));
-    if [x_zero, w_zero].into_iter().flatten().all(is_single) {
-        return Err(Skip::NoMatch);
+    let zeros = [x_zero, w_zero];
+    if zeros.into_iter().flatten().all(is_single) {
+        // rten takes a list of one for the zero points of one row or column.
+        if zeros
+            .into_iter()
+            .flatten()
+            .all(|zero| b.fact(zero).sizes().is_some_and(|sizes| sizes.is_empty()))
+        {
+            return Err(Skip::NoMatch);
+        }
+        let [x_zero, w_zero] = zeros.map(|zero| zero.map(|zero| b.reshape(zero, &[])));
+        let inputs = [Some(b.x()?), Some(b.input(1)?), x_zero, w_zero];
+        return Ok(b.op_with("MatMulInteger", &inputs, []));
     }
     if let Some(zero) = x_zero {
         let mut zero = b.cast(zero, DType::I32);
