@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use sentinel_inference::backend::cpu;
 use sentinel_inference::backend::webgpu::Device;
+use sentinel_inference::error::ErrorKind;
 use sentinel_inference::graph::{Graph, specialize, text};
 use sentinel_inference::kernel::{Capabilities, Launch};
 use sentinel_inference::ops::{OPS, OpDef};
@@ -254,4 +255,24 @@ fn tolerance(dtype: DType) -> (f64, f64) {
         DType::F16 => (4e-3, 4e-3),
         _ => (1e-4, 1e-5),
     }
+}
+
+#[test]
+fn a_destroyed_device_fails_as_lost_and_takes_no_other_with_it() {
+    let (Ok(gpu), Ok(other)) = (gpu::open(), gpu::open()) else {
+        return gpu::say_skipped("the loss of a GPU: there is none");
+    };
+    let case = "input x: f32[2, 33]\n y = Softmax(x)\n output y";
+    let graph = prepared(case, &[1]).expect("the case has numbers only");
+    let feeds = feeds(&graph, 1).expect("floats can be made");
+    let run = |gpu: &_| {
+        let plan = gpu::whole(&graph, &Capabilities::default())?;
+        gpu::run(gpu, plan, feeds.clone())
+    };
+    run(&gpu).expect("the device is there");
+    gpu.device.destroy();
+    let error = run(&gpu).expect_err("the device is gone");
+    assert_eq!(error.kind, ErrorKind::DeviceLost, "{error}");
+    assert_eq!(gpu.memory().buffers, 0);
+    run(&other).expect("the other device is there");
 }
