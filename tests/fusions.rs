@@ -3,7 +3,6 @@
 #![cfg(feature = "cpu")]
 
 mod difference;
-#[expect(dead_code, reason = "graphs from seeds need more of it")]
 mod random;
 mod rewrites;
 
