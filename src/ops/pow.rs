@@ -15,6 +15,7 @@ pub const DEFS: &[OpDef] = &[onnx(
         }))
     },
     &[
+        "input x: f32[]\n const y: f32[1] = [3.0]\n z = Pow(x, y)\n output z: f32[1]",
         "input x: f32[n, 3]\n input y: i64[]\n z = Pow(x, y)\n output z: f32[n, 3]",
         "opset 7\n input x: f32[2, 1]\n input y: f32[3]\n z = Pow(x, y)\n output z: f32[2, 3]",
         "input x: f32[n, 5]\n const y: f32[] = [-2.0]\n z = Pow(x, y)\n output z: f32[n, 5]",

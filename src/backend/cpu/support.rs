@@ -71,7 +71,7 @@ const TABLE: &[Rule] = &[
     rule("CumSum", NUMBERS, always),
     rule("DepthToSpace", ALL, always),
     rule("DequantizeLinear", &[U8, I8, I32], dequantize_linear),
-    rule("Div", NUMBERS, div),
+    rule("Div", NUMBERS, rank_of_first),
     rule("Einsum", FLOATS, always),
     rule("Elu", FLOATS, always),
     rule("Equal", ALL, always),
@@ -151,7 +151,6 @@ const TABLE: &[Rule] = &[
     rule("Size", ALL, always),
     rule("Slice", ALL, slice),
     rule("Softmax", FLOATS, always),
-    rule("Softplus", FLOATS, always),
     rule("Softsign", FLOATS, always),
     rule("Split", ALL, always),
     rule("Sqrt", FLOATS, always),
@@ -301,17 +300,17 @@ fn add(facts: &Facts) -> Verdict {
     Ok(())
 }
 
-/// rten multiplies floats by the reciprocal of a single divisor, and forgets the divisor's rank.
-fn div(facts: &Facts) -> Verdict {
+/// Where the second of two floats is a single number, rten forgets how many axes it has.
+fn rank_of_first(facts: &Facts) -> Verdict {
     let is_float = facts.dtype(0).is_none_or(DType::is_float);
-    let (a, b) = (facts.rank(0), facts.rank(1));
-    let raises = b.is_none_or(|b| b > 0 && a.is_none_or(|a| a < b));
+    let (Some(a), Some(b)) = (facts.rank(0), facts.rank(1)) else {
+        return Ok(());
+    };
     let may_be_single = facts
         .sizes(1)
         .is_none_or(|sizes| sizes.iter().all(|&size| size == 1));
-    let is_known = a.is_some() && b.is_some();
-    if is_float && is_known && raises && may_be_single {
-        return Err("a single divisor would lose its axes");
+    if is_float && a < b && may_be_single {
+        return Err("a single number would lose its axes");
     }
     Ok(())
 }
@@ -515,7 +514,7 @@ fn pow(facts: &Facts) -> Verdict {
     if facts.dtype(0) != facts.dtype(1) {
         return Err("base and exponent are of two types");
     }
-    Ok(())
+    rank_of_first(facts)
 }
 
 fn resize(facts: &Facts) -> Verdict {

@@ -159,15 +159,24 @@ pub(super) fn sum_with_vector(b: &Build) -> Formula {
     Ok(b.sub(x, b.op("Neg", &[v])))
 }
 
-/// The dividend with as many axes as the divisor.
-pub(super) fn div_by_single(b: &Build) -> Formula {
+/// The first of two with as many axes as the second.
+pub(super) fn equal_ranks(b: &Build) -> Formula {
     let (x, y) = (b.x()?, b.input(1)?);
     let missing = b.rank(y)?.saturating_sub(b.rank(x)?);
     if missing == 0 {
         return Err(Skip::NoMatch);
     }
     let axes: Vec<i64> = (0..missing as i64).collect();
-    Ok(b.div(b.unsqueeze(x, &axes), y))
+    let inputs = [b.unsqueeze(x, &axes), y];
+    b.again(&b.node.op.name, &inputs, b.node.attrs.clone())
+}
+
+// max(x, 0) + log(1 + exp(-|x|)): exp(x) is infinite from 89 on
+pub(super) fn softplus(b: &Build) -> Formula {
+    let x = b.x()?;
+    let far = b.op("Exp", &[b.op("Neg", &[b.op("Abs", &[x])])]);
+    let near = b.op("Log", &[b.add(far, b.like(x, 1.0)?)]);
+    Ok(b.add(b.op("Max", &[x, b.like(x, 0.0)?]), near))
 }
 
 /// `Slice` with steps along one axis after the other, each in the middle of three.

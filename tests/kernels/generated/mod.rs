@@ -47,6 +47,8 @@ const FAMILIES: &[Family] = &[
     ("products", products::matmul),
     ("products", products::gemm),
     ("products", products::integers),
+    ("products", products::bits),
+    ("products", products::byte_sums),
     ("products", products::einsum),
     ("elementwise", elementwise::unary),
     ("elementwise", elementwise::binary),
@@ -64,6 +66,7 @@ const FAMILIES: &[Family] = &[
     ("resample", resample::grid_sample),
     ("sequence", sequence::recurrent),
     ("sequence", sequence::attention),
+    ("sequence", sequence::heads),
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -74,7 +77,7 @@ fn devices(own: &Capabilities) -> Vec<(&'static str, Capabilities)> {
     let mut devices = crate::devices();
     // As if every grid were too long for one axis.
     let narrow = Capabilities {
-        max_workgroups: 3,
+        max_workgroups: 12,
         ..Capabilities::default()
     };
     devices.push(("gpu of narrow grids", narrow));

@@ -338,3 +338,54 @@ pub fn einsum(case: &mut Case) {
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     case.whole("Einsum", &inputs, &[word("equation", &equation)]);
 }
+
+/// A product with weights of a few bits.
+pub fn bits(case: &mut Case) {
+    let dtype = case.float_type();
+    let [m, n, k] = mnk(case);
+    let (n_bits, size) = (case.pick(&[4, 4, 8]), case.pick(&[16, 32, 64]));
+    let n_blocks = k.div_ceil(size);
+    let a = case.of(dtype, &[m, k]);
+    let b = extreme(case, DType::U8, &[n, n_blocks, size * n_bits / 8]);
+    let scales = case.tensor_of(dtype, &[n, n_blocks], (1, 8), 64.0);
+    let zeros = extreme(case, DType::U8, &[n, (n_blocks * n_bits).div_ceil(8)]);
+    let (b, scales, zeros) = (
+        case.constant(b),
+        case.constant(scales),
+        case.constant(zeros),
+    );
+    let given = [
+        attr("K", k),
+        attr("N", n),
+        attr("bits", n_bits),
+        attr("block_size", size),
+    ];
+    let inputs = [&*a, &b, &scales, &zeros];
+    let n_inputs = case.pick(&[3, 4]);
+    case.is_rough = true;
+    case.whole("com.microsoft::MatMulNBits", &inputs[..n_inputs], &given);
+}
+
+/// Sums and products of bytes with scales.
+pub fn byte_sums(case: &mut Case) {
+    let dtype = bytes(case);
+    let rank = case.pick(&[1, 2, 3, 4]);
+    let sizes = case.sizes(rank, 2000);
+    let other: Vec<usize> = sizes
+        .iter()
+        .map(|&size| if case.chance(4) { 1 } else { size })
+        .collect();
+    let mut inputs = Vec::new();
+    for sizes in [&*sizes, &*other] {
+        let x = extreme(case, dtype, sizes);
+        let zero = extreme(case, dtype, &[]);
+        let scale = tensor_from(DType::F32, &[], &[case.pick(&[0.5, 0.125])]);
+        inputs.extend([case.value(x), case.weight(scale), case.weight(zero)]);
+    }
+    let zero = extreme(case, dtype, &[]);
+    let scale = tensor_from(DType::F32, &[], &[case.pick(&[1.0, 16.0])]);
+    inputs.extend([case.weight(scale), case.weight(zero)]);
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let op = case.pick(&["com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"]);
+    case.whole(op, &inputs, &[]);
+}

@@ -123,3 +123,27 @@ pub fn attention(case: &mut Case) {
     let given = [attr("is_causal", u8::from(case.chance(3)))];
     case.whole("Attention", &inputs, &given);
 }
+
+/// Heads in rows of [batch, length, heads * size], by either name of the operator.
+pub fn heads(case: &mut Case) {
+    let dtype = case.float_type();
+    let (n, heads) = (case.pick(&[1, 2]), case.pick(&[1, 2, 3, 8]));
+    let (length, keys) = (case.size(33), case.size(33));
+    let (depth, v_depth) = (case.pick(&[1, 3, 4, 8, 16]), case.pick(&[4, 5, 8]));
+    let q = case.of(dtype, &[n, length, heads * depth]);
+    let k = case.of(dtype, &[n, keys, heads * depth]);
+    let v = case.of(dtype, &[n, keys, heads * v_depth]);
+    let is_causal = case.chance(3) && length == keys;
+    let own = [
+        attr("num_heads", heads),
+        attr("unidirectional", u8::from(is_causal)),
+    ];
+    let y = case.node("com.microsoft::MultiHeadAttention", &[&q, &k, &v], &own);
+    let given = [
+        attr("q_num_heads", heads),
+        attr("kv_num_heads", heads),
+        attr("is_causal", u8::from(is_causal)),
+    ];
+    let again = case.node("Attention", &[&q, &k, &v], &given);
+    case.same(&y, &again);
+}
