@@ -20,6 +20,7 @@ mod classify;
 mod clip;
 mod concat;
 mod conv;
+mod conv_block;
 mod conv_integer;
 mod conv_kernels;
 mod conv_transpose;
