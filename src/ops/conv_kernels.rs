@@ -592,12 +592,12 @@ mod tests {
             n_terms,
             stride: Some(stride),
         };
-        let fours = Run {
-            n_terms: 4,
+        let twos = Run {
+            n_terms: 2,
             stride: None,
         };
-        let threes = Run {
-            n_terms: 3,
+        let ones = Run {
+            n_terms: 1,
             stride: None,
         };
         let many = |run| block(8, 8, run);
@@ -605,16 +605,16 @@ mod tests {
         let table = [
             ((64, 64, 1, 56, 3, 1), many(shared(3, 1)), SMALL_TILE),
             ((3, 32, 1, 224, 3, 2), many(shared(3, 2)), LARGE_TILE),
-            ((32, 64, 1, 112, 1, 1), many(fours), LARGE_TILE),
+            ((32, 64, 1, 112, 1, 1), many(twos), LARGE_TILE),
             ((512, 512, 1, 7, 3, 1), many(shared(3, 1)), SMALL_TILE),
             (
                 (4, 4, 32, 28, 3, 1),
                 block(4, 8, shared(3, 1)),
                 Form::Direct,
             ),
-            ((960, 160, 1, 1, 1, 1), many(fours), Form::Few),
-            ((16, 160, 1, 1, 1, 1), many(fours), SMALL_TILE),
-            ((64, 1, 1, 320, 1, 1), block(1, 16, fours), Form::Direct),
+            ((960, 160, 1, 1, 1, 1), many(twos), Form::Few),
+            ((16, 160, 1, 1, 1, 1), many(twos), SMALL_TILE),
+            ((64, 1, 1, 320, 1, 1), block(1, 16, twos), Form::Direct),
             (
                 (1, 1, 96, 56, 3, 1),
                 depthwise(3, 1, [4, 4]),
@@ -625,7 +625,7 @@ mod tests {
                 depthwise(5, 2, [4, 4]),
                 depthwise(5, 2, [2, 4]),
             ),
-            ((1, 1, 96, 56, 9, 1), block(1, 16, threes), Form::Direct),
+            ((1, 1, 96, 56, 9, 1), block(1, 16, ones), Form::Direct),
         ];
         for ((channels, features, groups, size, kernel, stride), software, gpu) in table {
             let geometry = Geometry {
