@@ -35,7 +35,7 @@ const MAX_STRIDE: usize = 2;
 /// accumulator whenever a loop begins, goes on or ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Walk {
-    /// How often each of three axes goes on until the next one does, the innermost first.
+    /// How often the inner two of three axes go on until the next one does, the innermost first.
     pub counts: [usize; 2],
     /// From one run to the next on each axis, the innermost first.
     pub steps: [usize; 3],
