@@ -47,7 +47,7 @@ impl Walk {
     /// Over planes of this size.
     pub fn of(geometry: &Geometry, run: Run, rows: usize, cols: usize) -> Walk {
         let [_, outer, inner] = &geometry.slides;
-        let mut axes = vec![
+        let mut axes = [
             (inner.kernel, inner.dilation),
             (outer.kernel, outer.dilation * cols),
             (geometry.channels, rows * cols),

@@ -1,7 +1,8 @@
 //! Kernels of convolutions over quantised elements: sums of products in i32, and what they are in the
 //! scale of the output.
 
-use super::conv_kernels::{Epilogue, Geometry, Terms, dispatch_sums};
+use super::conv_kernels::{Geometry, dispatch_sums};
+use super::conv_sums::{Epilogue, Terms};
 use crate::kernel::{Call, Dispatch, Map, Port, Refusal, Storage};
 
 /// Inputs: x, w, and the zero points of both.

@@ -23,6 +23,7 @@ mod conv;
 mod conv_block;
 mod conv_integer;
 mod conv_kernels;
+mod conv_sums;
 mod conv_transpose;
 mod det;
 mod einsum;
