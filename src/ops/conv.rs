@@ -224,8 +224,8 @@ impl Op for Conv {
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
         match self.roles {
             Roles::Float => conv_kernels::dispatch(call, self.geometry(call, 1)?, &self.activation),
-            Roles::Integer => conv_integer::integer(call, &self.geometry(call, 1)?),
-            Roles::QLinear => conv_integer::quantised(call, &self.geometry(call, 3)?),
+            Roles::Integer => conv_integer::integer(call, self.geometry(call, 1)?),
+            Roles::QLinear => conv_integer::quantised(call, self.geometry(call, 3)?),
             Roles::Deform { .. } => Err("deformable convolutions have no kernel".into()),
         }
     }

@@ -1,8 +1,7 @@
 // One element of a convolution over up to three spatial axes, whatever its groups, strides,
 // dilations and pads. x: [batch, groups * channels, x0, x1, x2], w: [groups * features, channels,
-// kernel0, kernel1, kernel2], y: [batch, groups * features, y0, y1, y2]. `product` is that of two
-// elements for feature m, and `finish` what becomes of the sum.
-fn element(i: u32) -> y_value {
+// kernel0, kernel1, kernel2], y: [batch, groups * features, y0, y1, y2].
+fn element(i: u32) -> acc {
   let o2 = i % params.y2;
   var rest = i / params.y2;
   let o1 = rest % params.y1;
@@ -18,7 +17,7 @@ fn element(i: u32) -> y_value {
   let first0 = o0 * params.stride0 - params.before0;
   let first1 = o1 * params.stride1 - params.before1;
   let first2 = o2 * params.stride2 - params.before2;
-  var sum = y_value();
+  var sum = acc();
   var weight = m * params.channels * params.kernel0 * params.kernel1 * params.kernel2;
   for (var c = 0u; c < params.channels; c++) {
     let plane = (n * params.groups + group) * params.channels + c;
@@ -30,7 +29,7 @@ fn element(i: u32) -> y_value {
         let inside = i0 < params.x0 && i1 < params.x1;
         for (var k2 = 0u; k2 < params.kernel2; k2++) {
           let i2 = first2 + k2 * params.dilation2;
-          if inside && i2 < params.x2 { sum += product(row + i2, weight, m); }
+          if inside && i2 < params.x2 { sum += x_at(row + i2) * w_at(weight, m); }
           weight++;
         }
       }

@@ -3,7 +3,7 @@
 // x: [groups of all batches, channels, places], w: [groups, features, channels],
 // y: [groups of all batches, features, places].
 // Grid: [min(n, 65535), ceil(n / 65535), 1] for n = n_groups * fours * places workgroups.
-var<workgroup> partial: array<vec4<f32>, 64>;
+var<workgroup> partial: array<vec4<acc>, 64>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -23,10 +23,10 @@ fn main(
   let feature = group % params.groups * params.features + row;
   let weight = feature * params.channels;
   let first = group * params.channels * n_places + place;
-  var sums = vec4<f32>(0.0);
+  var sums = vec4<acc>();
   for (var c = lane; c < params.channels; c += 64u) {
-    sums += load_x(first + c * n_places) * vec4<f32>(
-      load_w(weight.x + c), load_w(weight.y + c), load_w(weight.z + c), load_w(weight.w + c),
+    sums += x_at(first + c * n_places) * vec4<acc>(
+      w_at(weight.x + c, feature.x), w_at(weight.y + c, feature.y), w_at(weight.z + c, feature.z), w_at(weight.w + c, feature.w),
     );
   }
   partial[lane] = sums;

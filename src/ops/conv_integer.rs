@@ -1,37 +1,19 @@
 //! Kernels of convolutions over quantised elements: sums of products in i32, and what they are in the
 //! scale of the output.
 
-use super::conv_kernels::Geometry;
-use crate::kernel::{Call, Dispatch, Kernel, Launch, Map, Port, Refusal, Storage};
-
-/// Numbers of the inputs that sums are made of.
-struct Inputs {
-    w: usize,
-    x_zero: usize,
-    w_zero: usize,
-    bias: usize,
-}
+use super::conv_kernels::{Geometry, dispatch_sums};
+use super::conv_sums::{Epilogue, Terms};
+use crate::kernel::{Call, Dispatch, Map, Port, Refusal, Storage};
 
 /// Inputs: x, w, and the zero points of both.
-pub(super) fn integer(call: &Call, geometry: &Geometry) -> Result<Dispatch, Refusal> {
-    let inputs = Inputs {
-        w: 1,
-        x_zero: 2,
-        w_zero: 3,
-        bias: usize::MAX,
-    };
-    let launch = sums(call, geometry, &inputs, call.output(0)?)?;
-    Ok(Dispatch::one(launch))
+pub(super) fn integer(call: &Call, geometry: Geometry) -> Result<Dispatch, Refusal> {
+    let terms = terms(call, 1, 2, 3)?;
+    let dispatch = Dispatch::default();
+    Ok(sums(dispatch, call, geometry, terms, call.output(0)?))
 }
 
 /// Inputs: x, w and y, each with its scale and zero point, and a bias.
-pub(super) fn quantised(call: &Call, geometry: &Geometry) -> Result<Dispatch, Refusal> {
-    let inputs = Inputs {
-        w: 3,
-        x_zero: 2,
-        w_zero: 5,
-        bias: 8,
-    };
+pub(super) fn quantised(call: &Call, geometry: Geometry) -> Result<Dispatch, Refusal> {
     let n_elems = call.output_sizes(0).iter().product();
     let y = call.output(0)?;
     let (low, high) = match y.storage {
@@ -39,10 +21,13 @@ pub(super) fn quantised(call: &Call, geometry: &Geometry) -> Result<Dispatch, Re
         Storage::U8 => (0, 255),
         _ => return Err("its output is not of bytes".into()),
     };
+    let mut terms = terms(call, 3, 2, 5)?;
+    terms.bias = call.has_input(8).then(|| call.input(8)).transpose()?;
+    let n_places = geometry.n_places();
+    let n_features = geometry.groups * geometry.features;
     let mut dispatch = Dispatch::default();
     let of_sums = dispatch.add_scratch(Storage::I32, n_elems);
-    let launch = sums(call, geometry, &inputs, of_sums)?;
-    dispatch.launches.push(launch);
+    let mut dispatch = sums(dispatch, call, geometry, terms, of_sums);
     let feature = feature_of(call, 4);
     let body = format!(
         "fn element(i: u32) -> y_value {{
@@ -54,8 +39,8 @@ pub(super) fn quantised(call: &Call, geometry: &Geometry) -> Result<Dispatch, Re
 }}"
     );
     let kernel = Map::kernel("conv_requantise", &body)
-        .param("n_places", geometry.n_places())
-        .param("n_features", geometry.groups * geometry.features)
+        .param("n_places", n_places)
+        .param("n_features", n_features)
         .read("sums", of_sums)
         .read("x_scale", call.input(1)?)
         .read("w_scale", call.input(4)?)
@@ -66,42 +51,25 @@ pub(super) fn quantised(call: &Call, geometry: &Geometry) -> Result<Dispatch, Re
     Ok(dispatch)
 }
 
-fn sums(call: &Call, geometry: &Geometry, inputs: &Inputs, y: Port) -> Result<Launch, Refusal> {
-    let kernel = Map::kernel("conv_integer", include_str!("conv_direct.wgsl"));
-    let mut kernel = geometry
-        .declare(kernel)
-        .read("x", call.input(0)?)
-        .read("w", call.input(inputs.w)?);
-    let mut x = "i32(load_x(at))".to_owned();
-    if call.has_input(inputs.x_zero) {
-        kernel = kernel.read("x_zero", call.input(inputs.x_zero)?);
-        x.push_str(" - i32(load_x_zero(0u))");
-    }
-    let mut w = "i32(load_w(weight))".to_owned();
-    if call.has_input(inputs.w_zero) {
-        kernel = kernel.read("w_zero", call.input(inputs.w_zero)?);
-        let feature = feature_of(call, inputs.w_zero);
-        w.push_str(&format!(" - i32(load_w_zero({feature}))"));
-    }
-    let mut sum = "sum".to_owned();
-    if call.has_input(inputs.bias) {
-        kernel = kernel.read("bias", call.input(inputs.bias)?);
-        sum.push_str(" + load_bias(m)");
-    }
-    let n_elems = call.output_sizes(0).iter().product();
-    Ok(Map::launch(
-        functions(kernel, &x, &w, &sum),
-        y,
-        n_elems,
-        call.caps,
-    ))
+/// The operands that are inputs of these numbers.
+fn terms(call: &Call, w: usize, x_zero: usize, w_zero: usize) -> Result<Terms, Refusal> {
+    let optional = |idx| call.has_input(idx).then(|| call.input(idx)).transpose();
+    Ok(Terms {
+        x: call.input(0)?,
+        x_zero: optional(x_zero)?,
+        w: call.input(w)?,
+        w_zero: optional(w_zero)?.map(|zero| (zero, feature_of(call, w_zero))),
+        bias: None,
+    })
 }
 
-fn functions(kernel: Kernel, x: &str, w: &str, sum: &str) -> Kernel {
-    kernel.snippet(&format!(
-        "fn product(at: u32, weight: u32, m: u32) -> i32 {{ return ({x}) * ({w}); }}
-fn finish(sum: i32, m: u32, i: u32) -> i32 {{ return {sum}; }}"
-    ))
+fn sums(dispatch: Dispatch, call: &Call, geometry: Geometry, terms: Terms, y: Port) -> Dispatch {
+    let epilogue = Epilogue {
+        z: None,
+        activation: None,
+        line: None,
+    };
+    dispatch_sums(dispatch, call.caps, geometry, terms, epilogue, y)
 }
 
 /// Where the number for feature `m` is among those of an input: one for all, or one for each.

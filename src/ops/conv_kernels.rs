@@ -1,6 +1,8 @@
 //! Kernels of convolutions: which of them computes a node, and how it is put together.
 
 use super::activation;
+use super::conv_block::{Block, Walk};
+use super::conv_sums::{Epilogue, Terms};
 use super::sliding::{Fold, Sliding};
 use super::window::Slide;
 use crate::kernel::{
@@ -63,41 +65,6 @@ pub(super) struct Activation {
     pub shift: f32,
 }
 
-/// What happens to a sum before it is stored: `gain * activate(sum + bias + z) + shift`.
-pub(super) struct Epilogue {
-    pub bias: Option<Port>,
-    pub z: Option<Port>,
-    /// An expression of `x`.
-    pub activation: String,
-    /// Gain and shift, where they change anything.
-    pub line: Option<[f32; 2]>,
-}
-
-impl Epilogue {
-    /// Adds `fn finish(sum: f32, m: u32, i: u32) -> f32` for element `i` of feature `m`.
-    pub fn declare(&self, mut kernel: Kernel) -> Kernel {
-        let mut sum = "sum".to_owned();
-        if let Some(bias) = self.bias {
-            kernel = kernel.read("bias", bias);
-            sum.push_str(" + load_bias(m)");
-        }
-        if let Some(z) = self.z {
-            kernel = kernel.read("z", z);
-            sum.push_str(" + load_z(i)");
-        }
-        let mut result = format!("activate({sum})");
-        if let Some([gain, shift]) = self.line {
-            kernel = kernel.param_f32("gain", gain).param_f32("shift", shift);
-            result = format!("params.gain * {result} + params.shift");
-        }
-        kernel
-            .snippet(&activation::function("activate", &self.activation, "f32"))
-            .snippet(&format!(
-                "fn finish(sum: f32, m: u32, i: u32) -> f32 {{ return {result}; }}"
-            ))
-    }
-}
-
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -107,8 +74,8 @@ enum Form {
     Depthwise(Sliding),
     /// Workgroups that share the channels of single elements.
     Few,
-    /// Eight features at eight places in registers.
-    Block,
+    /// Several features at neighbouring places in registers.
+    Block(Block),
     /// Tiles in workgroup memory, of this many invocations along features and places.
     Tile { height: usize, width: usize },
     /// Four features at eight places, of a transposed convolution.
@@ -144,7 +111,6 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
         return Form::Direct;
     }
     if caps.software {
-        // Places for features that there are not cost as much as the others.
         let [_, rows, cols] = &geometry.slides;
         let padded = [
             geometry.groups * geometry.channels,
@@ -155,10 +121,10 @@ fn form(geometry: &Geometry, caps: &Capabilities) -> Form {
         .fold(geometry.batch as u64, |n, &size| {
             n.saturating_mul(size as u64)
         });
-        return if geometry.features < 2 || padded > caps.max_binding_bytes / 4 {
+        return if padded > caps.max_binding_bytes / 4 {
             Form::Direct
         } else {
-            Form::Block
+            Form::Block(Block::of(geometry))
         };
     }
     let is_pointwise = geometry.slides.iter().all(Slide::is_identity);
@@ -184,7 +150,6 @@ pub(super) fn dispatch(
     geometry: Geometry,
     activation: &Activation,
 ) -> Result<Dispatch, Refusal> {
-    let optional = |idx| call.has_input(idx).then(|| call.input(idx)).transpose();
     let Activation {
         name,
         params,
@@ -194,58 +159,95 @@ pub(super) fn dispatch(
     let line = [*gain, *shift];
     let activation = activation::expression(name, params);
     let epilogue = Epilogue {
-        bias: optional(2)?,
-        z: optional(3)?,
-        activation: activation.ok_or_else(|| format!("no kernel computes {name}"))?,
+        z: call.has_input(3).then(|| call.input(3)).transpose()?,
+        activation: Some(activation.ok_or_else(|| format!("no kernel computes {name}"))?),
         line: (line != [1.0, 0.0]).then_some(line),
     };
+    let (terms, y) = (floats(call)?, call.output(0)?);
+    let dispatch = Dispatch::default();
+    Ok(dispatch_sums(
+        dispatch, call.caps, geometry, terms, epilogue, y,
+    ))
+}
+
+/// Adds the launches over floats or bytes to a dispatch; `y` has floats or whole numbers in i32.
+pub(super) fn dispatch_sums(
+    dispatch: Dispatch,
+    caps: &Capabilities,
+    geometry: Geometry,
+    terms: Terms,
+    epilogue: Epilogue,
+    y: Port,
+) -> Dispatch {
     let geometry = geometry.flattened();
-    let form = form(&geometry, call.caps);
-    run(call, geometry, form, epilogue)
+    let form = form(&geometry, caps);
+    run(dispatch, caps, geometry, form, terms, epilogue, y)
 }
 
 /// x: [batch, groups * channels, d..], w: [groups * channels, features, k..], bias
 /// -> [batch, groups * features, d'..]. What the slides have before x, the output loses.
 pub(super) fn dispatch_transposed(call: &Call, geometry: Geometry) -> Result<Dispatch, Refusal> {
     let epilogue = Epilogue {
-        bias: call.has_input(2).then(|| call.input(2)).transpose()?,
         z: None,
-        activation: "x".to_owned(),
+        activation: None,
         line: None,
     };
-    run(call, geometry, Form::Transposed, epilogue)
+    let (terms, y) = (floats(call)?, call.output(0)?);
+    Ok(run(
+        Dispatch::default(),
+        call.caps,
+        geometry,
+        Form::Transposed,
+        terms,
+        epilogue,
+        y,
+    ))
+}
+
+/// Inputs: x, w, bias.
+fn floats(call: &Call) -> Result<Terms, Refusal> {
+    let terms = Terms {
+        x: call.input(0)?,
+        x_zero: None,
+        w: call.input(1)?,
+        w_zero: None,
+        bias: call.has_input(2).then(|| call.input(2)).transpose()?,
+    };
+    if terms.x.storage.is_float() {
+        Ok(terms)
+    } else {
+        Err("it is not over floats".into())
+    }
 }
 
 fn run(
-    call: &Call,
+    dispatch: Dispatch,
+    caps: &Capabilities,
     geometry: Geometry,
     form: Form,
+    terms: Terms,
     epilogue: Epilogue,
-) -> Result<Dispatch, Refusal> {
-    let (x, w, y) = (call.input(0)?, call.input(1)?, call.output(0)?);
-    if !x.storage.is_float() {
-        return Err("it is not over floats".into());
-    }
+    y: Port,
+) -> Dispatch {
     let mut conv = Conv {
-        caps: call.caps,
-        x,
-        w,
+        caps,
+        terms,
         y,
         epilogue,
         form,
         geometry,
-        dispatch: Dispatch::default(),
+        dispatch,
     };
     let launch = match conv.form {
         Form::Direct => conv.direct(),
         Form::Depthwise(depthwise) => conv.depthwise(depthwise),
         Form::Few => conv.few(),
-        Form::Block => conv.block(),
+        Form::Block(block) => conv.block(block),
         Form::Tile { height, width } => conv.tile(height, width),
         Form::Transposed => conv.transposed(),
     };
     conv.dispatch.launches.push(launch);
-    Ok(conv.dispatch)
+    conv.dispatch
 }
 
 /// A dispatch in the making.
@@ -253,40 +255,44 @@ struct Conv<'a> {
     caps: &'a Capabilities,
     geometry: Geometry,
     form: Form,
+    terms: Terms,
     epilogue: Epilogue,
-    x: Port,
-    w: Port,
     y: Port,
     /// The launches before the last.
     dispatch: Dispatch,
 }
 
 impl Conv<'_> {
+    /// The kernel with what every form has: the type of sums, and the geometry.
+    fn kernel(&self, name: &'static str, body: &str) -> Kernel {
+        let kernel = self.terms.declare(Kernel::new(name, body));
+        self.geometry.declare(kernel)
+    }
+
+    fn finished(&self, kernel: Kernel) -> Kernel {
+        self.epilogue.declare(self.terms.bias, kernel)
+    }
+
     fn direct(&self) -> Launch {
-        let kernel = Map::kernel("conv_direct", include_str!("conv_direct.wgsl"));
-        let kernel = self.geometry.declare(kernel);
-        let kernel = kernel.read("x", self.x).read("w", self.w).snippet(
-            "fn product(at: u32, weight: u32, m: u32) -> f32 { return load_x(at) * load_w(weight); }",
-        );
+        let kernel = self.kernel("conv_direct", include_str!("conv_direct.wgsl"));
+        let kernel = self.terms.read_x(kernel, self.terms.x);
+        let kernel = self.terms.read_w(kernel);
         let n_elems = self.geometry.batch
             * self.geometry.groups
             * self.geometry.features
             * self.geometry.n_places();
-        Map::launch(self.epilogue.declare(kernel), self.y, n_elems, self.caps)
+        Map::launch(self.finished(kernel), self.y, n_elems, self.caps)
     }
 
     fn depthwise(&self, depthwise: Sliding) -> Launch {
         let n_planes = self.geometry.batch * self.geometry.groups * self.geometry.features;
-        let kernel = Kernel::new("conv_depthwise", &depthwise.text(Fold::Products))
+        let kernel = self
+            .kernel("conv_depthwise", &depthwise.text(Fold::Products))
             .param("n_planes", n_planes);
-        let kernel = self.geometry.declare(kernel);
-        let kernel = kernel
-            .read("x", self.x)
-            .read("w", self.w)
-            .write("y", self.y);
+        let kernel = self.terms.read_x(kernel, self.terms.x);
+        let kernel = self.terms.read_w(kernel).write("y", self.y);
         let n_invocations = depthwise.n_invocations(n_planes, &self.geometry.slides);
-        self.epilogue
-            .declare(kernel)
+        self.finished(kernel)
             .launch(grid(n_invocations.div_ceil(64), self.caps))
     }
 
@@ -294,45 +300,49 @@ impl Conv<'_> {
         let geometry = &self.geometry;
         let n_groups = geometry.batch * geometry.groups;
         let fours = geometry.features.div_ceil(4);
-        let kernel = Kernel::new("conv_few", include_str!("conv_few.wgsl"))
+        let kernel = self
+            .kernel("conv_few", include_str!("conv_few.wgsl"))
             .param("n_groups", n_groups)
             .param("fours", fours);
-        let kernel = geometry.declare(kernel);
-        let kernel = kernel
-            .read("x", self.x)
-            .read("w", self.w)
-            .write("y", self.y);
+        let kernel = self.terms.read_x(kernel, self.terms.x);
+        let kernel = self.terms.read_w(kernel).write("y", self.y);
         let n_workgroups = n_groups * fours * geometry.n_places();
-        self.epilogue
-            .declare(kernel)
-            .launch(grid(n_workgroups, self.caps))
+        self.finished(kernel).launch(grid(n_workgroups, self.caps))
     }
 
-    fn block(&mut self) -> Launch {
-        let eights = self.geometry.features.div_ceil(8);
-        let w = self.packed(2 * eights);
+    fn block(&mut self, block: Block) -> Launch {
+        let n_blocks = self.geometry.features.div_ceil(block.features);
+        let w = self.packed(n_blocks, block.features);
         let (x, rows, cols) = self.padded();
         let geometry = &self.geometry;
-        let [_, outer, inner] = geometry.slides;
         let n_groups = geometry.batch * geometry.groups;
-        let (row, col) = (outer.dilation * cols, inner.dilation);
-        let kernel = Kernel::new("conv_block", include_str!("conv_block.wgsl"))
+        let Walk {
+            counts,
+            steps,
+            apart,
+        } = Walk::of(geometry, block.run, rows, cols);
+        // The last step on an axis goes back to where it began.
+        let back = |axis: usize| (counts[axis] - 1) * steps[axis];
+        let kernel = self
+            .kernel("conv_block", &block.text())
             .param("n_groups", n_groups)
-            .param("eights", eights)
+            .param("blocks", n_blocks)
             .param("terms", geometry.terms())
             .param("rows", rows)
             .param("cols", cols)
-            .param("next2", col)
-            .param_i32("next1", distance(row, (inner.kernel - 1) * col))
-            .param_i32("next0", distance(rows * cols, outer.kernel * row));
-        let kernel = geometry
-            .declare(kernel)
-            .read("x", x)
-            .read_vec4("w", w)
-            .write("y", self.y);
-        let n_invocations = n_groups * eights * outer.y * inner.y.div_ceil(8);
-        self.epilogue
-            .declare(kernel)
+            .param("apart", apart)
+            .param("count0", counts[0])
+            .param("count1", counts[1])
+            .param("next0", steps[0])
+            .param_i32("next1", distance(steps[1], back(0)))
+            .param_i32("next2", distance(steps[2], steps[1] + back(1)));
+        let kernel = self.terms.read_x(kernel, x);
+        let kernel = match block.features {
+            1 => kernel.read("w", w),
+            _ => kernel.read_vec4("w", w),
+        };
+        let n_invocations = block.n_invocations(n_groups, geometry.features, &geometry.slides);
+        self.finished(kernel.write("y", self.y))
             .launch(grid(n_invocations.div_ceil(64), self.caps))
     }
 
@@ -340,25 +350,26 @@ impl Conv<'_> {
         let geometry = self.geometry.clone();
         let (terms, n_places) = (geometry.terms(), geometry.n_places());
         let fours = geometry.features.div_ceil(4);
-        let w = self.packed(fours);
+        let w = self.packed(1, 4 * fours);
         let taps = self.dispatch.add_scratch(Storage::U32, 2 * terms);
         let kernel = Map::kernel("conv_taps", include_str!("conv_taps.wgsl"));
         let launch = Map::launch(geometry.declare(kernel), taps, 2 * terms, self.caps);
         self.dispatch.launches.push(launch);
-        let kernel = Kernel::new("conv_tile", include_str!("conv_tile.wgsl"))
+        let kernel = self
+            .kernel("conv_tile", include_str!("conv_tile.wgsl"))
             .constant("HEIGHT", height)
             .constant("WIDTH", width)
             .param("terms", terms)
             .param("fours", fours);
-        let kernel = geometry
-            .declare(kernel)
-            .read("x", self.x)
+        let kernel = self
+            .terms
+            .read_x(kernel, self.terms.x)
             .read_vec4("w", w)
             .read_vec2("taps", taps)
             .write("y", self.y);
         let n_groups = geometry.batch * geometry.groups;
         let size = |n: usize| u32::try_from(n).expect("the plan refuses buffers of 2^32 elements");
-        self.epilogue.declare(kernel).launch([
+        self.finished(kernel).launch([
             size(n_places.div_ceil(8 * width)),
             size(fours.div_ceil(height)),
             size(n_groups),
@@ -367,69 +378,80 @@ impl Conv<'_> {
 
     fn transposed(&mut self) -> Launch {
         let fours = self.geometry.features.div_ceil(4);
-        let w = self.packed(fours);
+        let w = self.packed(1, 4 * fours);
         let geometry = &self.geometry;
         let [outer, middle, inner] = geometry.slides;
         let n_groups = geometry.batch * geometry.groups;
         let blocks = inner.y.div_ceil(inner.stride).div_ceil(8);
-        let kernel = Kernel::new("conv_transpose", include_str!("conv_transpose.wgsl"))
+        let kernel = self
+            .kernel("conv_transpose", include_str!("conv_transpose.wgsl"))
             .param("n_groups", n_groups)
             .param("fours", fours)
             .param("blocks", blocks);
-        let kernel = geometry
-            .declare(kernel)
-            .read("x", self.x)
+        let kernel = kernel
+            .read("x", self.terms.x)
             .read_vec4("w", w)
             .write("y", self.y);
         let n_invocations = n_groups * fours * outer.y * middle.y * inner.stride * blocks;
-        self.epilogue
-            .declare(kernel)
+        self.finished(kernel)
             .launch(grid(n_invocations.div_ceil(64), self.caps))
     }
 
-    /// The weights as [groups, terms, fours, 4].
-    fn packed(&mut self, fours: usize) -> Port {
+    /// What is made of an operand of this type.
+    fn made_of(&self, port: Port) -> Storage {
+        match self.terms.storage() {
+            Storage::F32 => port.storage,
+            integers => integers,
+        }
+    }
+
+    /// The weights as [groups, blocks, terms, width].
+    fn packed(&mut self, blocks: usize, width: usize) -> Port {
         let geometry = &self.geometry;
-        let n_elems = geometry.groups * geometry.terms() * fours * 4;
+        let n_elems = geometry.groups * blocks * geometry.terms() * width;
         let taps = geometry.terms() / geometry.channels.max(1);
         let (feature_stride, channel_stride) = match self.form {
             Form::Transposed => (taps, geometry.features * taps),
             _ => (geometry.terms(), taps),
         };
-        let packed = self.dispatch.add_scratch(self.w.storage, n_elems);
         let kernel = Map::kernel("conv_pack", include_str!("conv_pack.wgsl"))
             .param("features", geometry.features)
             .param("terms", geometry.terms())
-            .param("fours", fours)
+            .param("blocks", blocks)
+            .param("width", width)
             .param("taps", taps)
             .param("group_stride", geometry.features * geometry.terms())
             .param("feature_stride", feature_stride)
-            .param("channel_stride", channel_stride)
-            .read("w", self.w);
+            .param("channel_stride", channel_stride);
+        let kernel = self.terms.read_w(self.terms.declare(kernel));
+        let storage = self.made_of(self.terms.w);
+        let packed = self.dispatch.add_scratch(storage, n_elems);
         let launch = Map::launch(kernel, packed, n_elems, self.caps);
         self.dispatch.launches.push(launch);
         packed
     }
 
-    /// x with as many zeros around its planes as windows reach over, and the size of its planes.
+    /// x with as many zeros around its planes as windows reach over, unpacked, and the size of its
+    /// planes.
     fn padded(&mut self) -> (Port, usize, usize) {
+        let x = self.terms.x;
         let [_, outer, inner] = self.geometry.slides;
         let inside = |slide: &Slide| slide.before == 0 && slide.reach() <= slide.x;
-        if inside(&outer) && inside(&inner) {
-            return (self.x, outer.x, inner.x);
+        if inside(&outer) && inside(&inner) && x.storage.is_float() {
+            return (x, outer.x, inner.x);
         }
         let (rows, cols) = (outer.reach(), inner.reach());
         let n_planes = self.geometry.batch * self.geometry.groups * self.geometry.channels;
         let n_elems = n_planes * rows * cols;
-        let padded = self.dispatch.add_scratch(self.x.storage, n_elems);
         let kernel = Map::kernel("conv_pad", include_str!("conv_pad.wgsl"))
             .param("x1", outer.x)
             .param("x2", inner.x)
             .param("rows", rows)
             .param("cols", cols)
             .param("before1", outer.before)
-            .param("before2", inner.before)
-            .read("x", self.x);
+            .param("before2", inner.before);
+        let kernel = self.terms.read_x(self.terms.declare(kernel), x);
+        let padded = self.dispatch.add_scratch(self.made_of(x), n_elems);
         let launch = Map::launch(kernel, padded, n_elems, self.caps);
         self.dispatch.launches.push(launch);
         (padded, rows, cols)
@@ -444,6 +466,7 @@ fn distance(to: usize, from: usize) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conv_block::Run;
     use super::*;
 
     fn slide(x: usize, kernel: usize, stride: usize) -> Slide {
@@ -467,16 +490,41 @@ mod tests {
                 block,
             })
         };
+        let block = |features, places, run| {
+            Form::Block(Block {
+                features,
+                places,
+                whole: true,
+                run,
+            })
+        };
+        let shared = |n_terms, stride| Run {
+            n_terms,
+            stride: Some(stride),
+        };
+        let twos = Run {
+            n_terms: 2,
+            stride: None,
+        };
+        let ones = Run {
+            n_terms: 1,
+            stride: None,
+        };
+        let many = |run| block(8, 8, run);
         // Channels, features, groups, size, kernel, stride -> software, GPU.
         let table = [
-            ((64, 64, 1, 56, 3, 1), Form::Block, SMALL_TILE),
-            ((3, 32, 1, 224, 3, 2), Form::Block, LARGE_TILE),
-            ((32, 64, 1, 112, 1, 1), Form::Block, LARGE_TILE),
-            ((512, 512, 1, 7, 3, 1), Form::Block, SMALL_TILE),
-            ((4, 4, 32, 28, 3, 1), Form::Block, Form::Direct),
-            ((960, 160, 1, 1, 1, 1), Form::Block, Form::Few),
-            ((16, 160, 1, 1, 1, 1), Form::Block, SMALL_TILE),
-            ((64, 1, 1, 320, 1, 1), Form::Direct, Form::Direct),
+            ((64, 64, 1, 56, 3, 1), many(shared(3, 1)), SMALL_TILE),
+            ((3, 32, 1, 224, 3, 2), many(shared(3, 2)), LARGE_TILE),
+            ((32, 64, 1, 112, 1, 1), many(twos), LARGE_TILE),
+            ((512, 512, 1, 7, 3, 1), many(shared(3, 1)), SMALL_TILE),
+            (
+                (4, 4, 32, 28, 3, 1),
+                block(4, 8, shared(3, 1)),
+                Form::Direct,
+            ),
+            ((960, 160, 1, 1, 1, 1), many(twos), Form::Few),
+            ((16, 160, 1, 1, 1, 1), many(twos), SMALL_TILE),
+            ((64, 1, 1, 320, 1, 1), block(1, 16, twos), Form::Direct),
             (
                 (1, 1, 96, 56, 3, 1),
                 depthwise(3, 1, [4, 4]),
@@ -487,7 +535,7 @@ mod tests {
                 depthwise(5, 2, [4, 4]),
                 depthwise(5, 2, [2, 4]),
             ),
-            ((1, 1, 96, 56, 9, 1), Form::Direct, Form::Direct),
+            ((1, 1, 96, 56, 9, 1), block(1, 16, ones), Form::Direct),
         ];
         for ((channels, features, groups, size, kernel, stride), software, gpu) in table {
             let geometry = Geometry {

@@ -8,16 +8,16 @@
 const DEPTH = 16u;
 const QUADS = 2u * WIDTH;
 
-var<workgroup> w_tile: array<vec4<f32>, DEPTH * HEIGHT>;
-var<workgroup> x_tile: array<vec4<f32>, DEPTH * QUADS>;
+var<workgroup> w_tile: array<vec4<acc>, DEPTH * HEIGHT>;
+var<workgroup> x_tile: array<vec4<acc>, DEPTH * QUADS>;
 
-fn x_or_zero(at: u32, inside: bool) -> f32 {
-  if inside { return load_x(at); }
-  return 0.0;
+fn x_or_zero(at: u32, inside: bool) -> acc {
+  if inside { return x_at(at); }
+  return acc();
 }
 
 // Four features from m on at one place.
-fn put(sums: vec4<f32>, group: u32, m: u32, place: u32) {
+fn put(sums: vec4<acc>, group: u32, m: u32, place: u32) {
   let n_places = params.y1 * params.y2;
   if place >= n_places { return; }
   let feature = group % params.groups * params.features + m;
@@ -52,15 +52,15 @@ fn main(
 
   let y = lane / WIDTH;
   let x = lane % WIDTH;
-  var a0 = vec4<f32>(0.0); var b0 = vec4<f32>(0.0);
-  var a1 = vec4<f32>(0.0); var b1 = vec4<f32>(0.0);
-  var a2 = vec4<f32>(0.0); var b2 = vec4<f32>(0.0);
-  var a3 = vec4<f32>(0.0); var b3 = vec4<f32>(0.0);
+  var a0 = vec4<acc>(); var b0 = vec4<acc>();
+  var a1 = vec4<acc>(); var b1 = vec4<acc>();
+  var a2 = vec4<acc>(); var b2 = vec4<acc>();
+  var a3 = vec4<acc>(); var b3 = vec4<acc>();
   for (var first_term = 0u; first_term < params.terms; first_term += DEPTH) {
     for (var item = lane; item < DEPTH * HEIGHT; item += HEIGHT * WIDTH) {
       let term = first_term + item / HEIGHT;
       let four = first_four + item % HEIGHT;
-      var value = vec4<f32>(0.0);
+      var value = vec4<acc>();
       if term < params.terms && four < params.fours {
         value = load_w((group % params.groups * params.terms + term) * params.fours + four);
       }
@@ -68,13 +68,13 @@ fn main(
     }
     for (var item = lane; item < DEPTH * QUADS; item += HEIGHT * WIDTH) {
       let term = first_term + item / QUADS;
-      var value = vec4<f32>(0.0);
+      var value = vec4<acc>();
       if term < params.terms {
         let tap = taps[term];
         let at = start + tap.x;
         let inside = row + (tap.y >> 16u) < vec4<u32>(params.x1)
           & col + (tap.y & 0xffffu) < vec4<u32>(params.x2);
-        value = vec4<f32>(
+        value = vec4<acc>(
           x_or_zero(at.x, inside.x), x_or_zero(at.y, inside.y),
           x_or_zero(at.z, inside.z), x_or_zero(at.w, inside.w),
         );

@@ -95,7 +95,7 @@ impl Pool<'_> {
             .write("y", y)
             .snippet(WITHIN)
             .snippet(&format!(
-                "fn finish(folded: f32, m: u32, i: u32) -> f32 {{
+                "fn end(folded: f32, i: u32) -> f32 {{
   let first = vec3<u32>(0u, i / params.y2 % params.y1 * params.stride1, i % params.y2 * params.stride2);
   return {finished};
 }}

@@ -50,11 +50,12 @@ impl Sliding {
 
     /// x: [batch, groups, x1, x2], w: [groups * features, kernel1, kernel2]
     /// -> y: [batch, groups * features, y1, y2], one invocation for a block of y. What is stored is
-    /// `finish(folded, feature, number of the element)`.
+    /// `end(folded, number of the element)`; sums of products start at `begin(feature)`.
     pub fn text(&self, fold: Fold) -> String {
         let (start, outside) = match fold {
             Fold::Max => ("bitcast<f32>(0xff7fffffu)", "bitcast<f32>(0xff7fffffu)"),
-            Fold::Products | Fold::Sum => ("0.0", "0.0"),
+            Fold::Sum => ("0.0", "0.0"),
+            Fold::Products => ("begin(m)", "acc()"),
         };
         let ([k1, k2], [s1, s2], [n_rows, n_cols]) = (self.kernel, self.stride, self.block);
         let mut text = format!(
@@ -78,16 +79,21 @@ fn main(
   let first2 = o2 * {s2}u - params.before2;
 "
         );
+        let load = match fold {
+            Fold::Products => "x_at",
+            Fold::Sum | Fold::Max => "load_x",
+        };
         let mut line = |text_line: String| {
             writeln!(text, "  {text_line}").expect("strings take what is written");
         };
         let n_weights = if fold == Fold::Products { k1 * k2 } else { 0 };
         for tap in 0..n_weights {
-            line(format!("let w{tap} = load_w(m * {}u + {tap}u);", k1 * k2));
+            line(format!("let w{tap} = w_at(m * {}u + {tap}u, m);", k1 * k2));
         }
+        line(format!("let start = {start};"));
         for row in 0..n_rows {
             for col in 0..n_cols {
-                line(format!("var y{row}_{col} = {start};"));
+                line(format!("var y{row}_{col} = start;"));
             }
         }
         for row in 0..(n_rows - 1) * s1 + k1 {
@@ -98,7 +104,7 @@ fn main(
             ));
             for col in 0..(n_cols - 1) * s2 + k2 {
                 line(format!(
-                    "let x{row}_{col} = select({outside}, load_x(at{row} + {col}u), in{row} && first2 + {col}u < params.x2);"
+                    "let x{row}_{col} = select({outside}, {load}(at{row} + {col}u), in{row} && first2 + {col}u < params.x2);"
                 ));
                 for (y_row, tap1) in seen(row, s1, k1, n_rows) {
                     for (y_col, tap2) in seen(col, s2, k2, n_cols) {
@@ -117,7 +123,7 @@ fn main(
         for row in 0..n_rows {
             for col in 0..n_cols {
                 line(format!(
-                    "if o1 + {row}u < params.y1 && o2 + {col}u < params.y2 {{ let to = at + {row}u * params.y2 + {col}u; store_y(to, finish(y{row}_{col}, m, to)); }}"
+                    "if o1 + {row}u < params.y1 && o2 + {col}u < params.y2 {{ let to = at + {row}u * params.y2 + {col}u; store_y(to, end(y{row}_{col}, to)); }}"
                 ));
             }
         }
