@@ -1,6 +1,6 @@
 // usage: see options.mjs; pkg-scripts/bench starts this once everything is installed.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
-import { cpus, release, totalmem, type } from "node:os"
+import { cpus, totalmem, type } from "node:os"
 import { dirname } from "node:path"
 import { inRepository } from "../node/support.mjs"
 import { chooseCases, clearCases, stage } from "./cases.mjs"
@@ -66,7 +66,7 @@ async function measure(options, args) {
   const run = {
     date: new Date().toISOString(),
     command: ["pkg-scripts/bench", ...args].join(" "),
-    device: { cpu: cpus()[0].model, cores: cpus().length, memoryBytes: totalmem(), system: `${type()} ${release()}` },
+    device: { cpu: cpus()[0].model, cores: cpus().length, memoryBytes: totalmem(), system: type() },
     versions: packageVersions(),
     adapters: {},
     rows: [],
