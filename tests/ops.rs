@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use sentinel_inference::error::Error;
 use sentinel_inference::graph::{Graph, NodeId, Source, ValueId, infer, specialize, text};
+use sentinel_inference::kernel::Capabilities;
 use sentinel_inference::ops::{Attr, OPS, OpDef};
+use sentinel_inference::plan::lower;
 use sentinel_inference::tensor::{DType, Dim, Fact, Shape, Tensor};
 
 fn defs() -> impl Iterator<Item = &'static OpDef> {
@@ -460,6 +463,19 @@ fn bad_size(graph: &Graph) -> Option<String> {
     })
 }
 
+/// Asks every node for its kernels, on each kind of device; a refusal is an answer.
+fn lower_all(graph: &Graph) {
+    for software in [false, true] {
+        let caps = Capabilities {
+            software,
+            ..Capabilities::default()
+        };
+        for (id, _) in graph.nodes() {
+            let _ = lower(graph, id, &caps);
+        }
+    }
+}
+
 #[test]
 fn hostile_attributes_constants_and_shapes_never_panic() {
     let mut failed: BTreeMap<String, String> = BTreeMap::new();
@@ -479,7 +495,11 @@ fn hostile_attributes_constants_and_shapes_never_panic() {
         for (def, case, graph) in cases {
             changes(&graph, &names, &mut |what, mut changed| {
                 n_graphs += 1;
-                let outcome = catch_unwind(AssertUnwindSafe(|| infer(&mut changed)));
+                let outcome = catch_unwind(AssertUnwindSafe(|| {
+                    infer(&mut changed)?;
+                    lower_all(&changed);
+                    Ok::<(), Error>(())
+                }));
                 let wrong = match outcome {
                     Err(_) => Some("panics".to_owned()),
                     Ok(Ok(())) => bad_size(&changed),

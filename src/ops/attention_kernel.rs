@@ -131,7 +131,10 @@ pub(super) fn with_past(
         return Ok(new);
     }
     let (past, n_past) = match call.has_input(past_idx) {
-        true => (Some(call.input(past_idx)?), call.sizes(past_idx)[2]),
+        true => match call.sizes(past_idx)[..] {
+            [_, _, n_past, _] => (Some(call.input(past_idx)?), n_past),
+            _ => return Err("the past has not four axes".into()),
+        },
         false => (None, 0),
     };
     let total = n_past + new.length();

@@ -371,6 +371,9 @@ impl Op for Binary {
     }
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if self.legacy {
+            return Err("its form before version 7 has no kernel".into());
+        }
         let (x, y, z) = (call.input(0)?, call.input(1)?, call.output(0)?);
         let code = &self.code;
         let (expression, functions) = match x.storage.value() {

@@ -71,6 +71,9 @@ impl Op for PRelu {
     }
 
     fn dispatch(&self, call: &Call) -> Result<Dispatch, Refusal> {
+        if !self.stretches {
+            return Err("its form before version 7 has no kernel".into());
+        }
         if call.input(0)?.storage.value() == "u32" {
             return call.input(0).map(|_| Dispatch::view(0));
         }
