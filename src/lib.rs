@@ -14,6 +14,7 @@ pub mod passes;
 #[cfg(feature = "tools")]
 pub mod picture;
 pub mod plan;
+pub mod schedule;
 #[cfg(feature = "cpu")]
 pub mod session;
 pub mod tensor;

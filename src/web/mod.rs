@@ -11,6 +11,8 @@ mod engine;
 mod failures;
 #[cfg(feature = "web-gpu")]
 mod gpu;
+#[cfg(feature = "scheduler")]
+mod scheduler;
 #[cfg(feature = "tools")]
 mod tools;
 #[cfg(feature = "wonnx")]
