@@ -109,6 +109,11 @@ export class SessionHandler implements InferenceSessionHandler {
     })
   }
 
+  /** Why nothing can run here any more; undefined while something can. */
+  get fault(): SentinelError | undefined {
+    return this.#runner?.fault
+  }
+
   startProfiling(): void {
     this.#profile = new Profile()
   }
