@@ -44,6 +44,7 @@ export class StreamingInferenceEngine {
   readonly #streams = new Map<string, Stream>()
   readonly #listeners = new Listeners()
   #scheduler: Instance<SchedulerModule> | undefined
+  #turn: Promise<void> | undefined
 
   constructor(options: StreamingEngineOptions, world: StreamWorld = realStreamWorld, batcher?: StreamBatcher) {
     const { constants = {}, maxDelayMs = 0, ...rest } = options
@@ -192,6 +193,9 @@ export class StreamingInferenceEngine {
   }
 
   async #run(feeds: Tensors, options: InputOptions): Promise<Outputs> {
+    // What becomes ready in one turn of the event loop is joined, where it would fill a batch one by one otherwise.
+    this.#turn ??= this.#world.nextTurn().finally(() => { this.#turn = undefined })
+    await this.#turn
     for (;;) {
       try {
         return await this.#batcher.run(feeds, options)

@@ -44,9 +44,6 @@ export interface StreamParts {
   tell(event: StreamEvent): void
 }
 
-/** After so long without a pause, what else waits for this thread has its turn. */
-const TURN_MS = 8
-
 /** One stream: does what its pacer says, and tells it what came of it. */
 export class Stream {
   readonly over: Promise<void>
@@ -62,8 +59,8 @@ export class Stream {
   /** Why its source is about to end. */
   #sourceError: SentinelError | undefined
   #nErrorsInRow = 0
-  #turnMs: number
-  #hasDropped = false
+  /** Whether something came to nothing since the last question to the source. */
+  #isIdling = false
   #final: Statistics | undefined
   #setOver = () => {}
   #callOff = () => {}
@@ -71,7 +68,6 @@ export class Stream {
   constructor(parts: StreamParts) {
     this.#parts = parts
     this.#pacer = new Pacer(parts.plan)
-    this.#turnMs = parts.world.now()
     this.over = new Promise(resolve => { this.#setOver = resolve })
   }
 
@@ -177,7 +173,7 @@ export class Stream {
           break
         case "drop":
           counters.use(each => each.dropped())
-          this.#hasDropped = true
+          this.#isIdling = true
           this.#close(step.id)
           break
         case "cancel":
@@ -197,11 +193,10 @@ export class Stream {
   async #ask(): Promise<void> {
     const { source, world, counters } = this.#parts
     try {
-      // A source that is always ready would keep everything else from this thread.
-      if (this.#hasDropped || world.now() - this.#turnMs >= TURN_MS) {
-        this.#hasDropped = false
+      // What is computed waits for its turn; a source of which nothing is computed could keep everything else from this thread.
+      if (this.#isIdling) {
+        this.#isIdling = false
         await world.nextTurn()
-        this.#turnMs = world.now()
         if (this.#isStopping) return
       }
       const answer = await source.next()
@@ -211,8 +206,7 @@ export class Stream {
         this.#failure ??= this.#sourceError
         this.#pacer.sourceEnded()
       } else if (answer === "nothing") {
-        // Nothing is as good as something dropped: the next question waits for its turn.
-        this.#hasDropped = true
+        this.#isIdling = true
         this.#pacer.hadNothing()
       } else {
         counters.use(each => each.input())
@@ -267,6 +261,7 @@ export class Stream {
     const error = this.#note(thrown, id)
     counters.use(each => each.error())
     this.#nErrorsInRow += 1
+    this.#isIdling = true
     if (fault() !== undefined || this.#nErrorsInRow >= plan.maxErrors) this.#halt(error)
   }
 
