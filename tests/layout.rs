@@ -14,7 +14,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("graph", &["error", "tensor", "ops"]),
     ("model", &["error", "tensor", "ops", "graph"]),
     ("inspect", &["tensor", "graph", "model"]),
-    ("picture", &["error", "tensor"]),
+    ("picture", &["error", "tensor", "kernel"]),
     ("passes", &["error", "tensor", "ops", "graph"]),
     ("plan", &["error", "tensor", "kernel", "ops", "graph"]),
     (

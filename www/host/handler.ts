@@ -1,15 +1,23 @@
 import type { InferenceSession, InferenceSessionHandler, OnnxValue, Tensor } from "onnxruntime-common"
+import type { SharedGpu } from "./device.js"
 import { SentinelError, toSentinelError } from "./errors.js"
 import { adapterFacts, gpuChoice } from "./gpu.js"
+import type { Instance } from "./instance.js"
 import { namedBackends, useWebGpu, type BackendName } from "./providers.js"
 import { SerialQueue } from "./queue.js"
 import { Runner, type Recipe } from "./runner.js"
 import { toOutput } from "./tensors.js"
 import { Profile, timed, type Trace } from "./trace.js"
-import type { GpuBytes, Observed, Placement, ValueInfo } from "./wasm.js"
+import type { EngineModule, GpuBytes, Observed, Placement, ValueInfo } from "./wasm.js"
 
 type Feeds = Readonly<Record<string, OnnxValue>>
 type Fetches = Readonly<Record<string, OnnxValue | null>>
+
+/** A device of the engine, and the instance of the engine that uses it. */
+export interface SessionGpu {
+  readonly gpu: SharedGpu
+  readonly instance: Instance<EngineModule>
+}
 
 /** One model, ready to run. */
 export class SessionHandler implements InferenceSessionHandler {
@@ -107,6 +115,12 @@ export class SessionHandler implements InferenceSessionHandler {
       this.#isReleased = true
       this.#dropRunner()
     })
+  }
+
+  /** The device that the next run uses, as far as it is known. */
+  get gpu(): SessionGpu | undefined {
+    const runner = this.#isReleased ? undefined : this.#runner
+    return runner?.gpu === undefined ? undefined : { gpu: runner.gpu, instance: runner.instance }
   }
 
   startProfiling(): void {
