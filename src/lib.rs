@@ -13,6 +13,7 @@ pub mod ops;
 pub mod passes;
 pub mod picture;
 pub mod plan;
+pub mod schedule;
 #[cfg(feature = "cpu")]
 pub mod session;
 pub mod tensor;

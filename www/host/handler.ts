@@ -123,6 +123,11 @@ export class SessionHandler implements InferenceSessionHandler {
     return runner?.gpu === undefined ? undefined : { gpu: runner.gpu, instance: runner.instance }
   }
 
+  /** Why nothing can run here any more; undefined while something can. */
+  get fault(): SentinelError | undefined {
+    return this.#runner?.fault
+  }
+
   startProfiling(): void {
     this.#profile = new Profile()
   }

@@ -5,6 +5,15 @@
  * import changed. On top of them: `session.placement()`, `session.memory()`, `devices()`, `tools` and errors with stable
  * codes.
  */
+export {
+  BatchInferenceEngine,
+  type BatchStatistics,
+  type Outputs,
+  type ResultCallback,
+} from "./batch/engine.js"
+export type { LaneState } from "./batch/lanes.js"
+export type { MapItem, MapOptions, SettledItem } from "./batch/map.js"
+export type { BatchEngineOptions, InputOptions, Padding } from "./batch/options.js"
 export { env, Tensor } from "onnxruntime-common"
 export type { OnnxValue, TypedTensor } from "onnxruntime-common"
 export { gpuMemory } from "./device.js"
@@ -24,11 +33,13 @@ export type {
   GpuBytes,
   ImageSpec,
   Inspection,
+  LatencyHistogram,
   Placement,
   RankedClass,
   Reading,
   Region,
   Stage,
+  Statistics,
   TextBox,
   TextBoxOptions,
   ValueInfo,

@@ -290,7 +290,93 @@ export interface ToolsModule {
   readTensorProto(bytes: Uint8Array): { name: string; tensor: TensorData }
 }
 
-export type ModuleName = "engine" | "wonnx" | "tools"
+/** What engines, streams and workers have done; times are milliseconds. Rust and Prometheus have the same words in snake_case. */
+export interface Statistics {
+  totalInputs: number
+  totalOutputs: number
+  totalBatches: number
+  totalErrors: number
+  /** Inputs that were taken back. */
+  totalCancelled: number
+  /** Inputs that were not computed because newer ones came or there was no room. */
+  totalDropped: number
+  localInputs: number
+  remoteInputs: number
+  /** Inputs that wait now. */
+  queueDepth: number
+  avgBatchSize: number
+  /** Per batch. */
+  avgInferenceTime: number
+  /** From the arrival of an input to its outputs, of the latest 1,024; so are the next two. */
+  p50Latency: number
+  p95Latency: number
+  p99Latency: number
+  /** Outputs per second over the latest five seconds. */
+  throughput: number
+  histogram: LatencyHistogram
+}
+
+/** How long answers took, counted since the start. */
+export interface LatencyHistogram {
+  /** Upper ends of the buckets in milliseconds. */
+  bounds: Float64Array
+  /** How many answers ended in each bucket, and in the last one those above all bounds. */
+  counts: Float64Array
+}
+
+/** What the scheduler wants done. */
+export type Step =
+  | { batch: number; lane: number; keys: number[] }
+  | { key: number; loss: "expired" | "lane-lost" }
+
+/** Dynamic batching; moments are milliseconds of the caller's clock. */
+export interface Scheduler {
+  /** False where the queue is full. A group of -1 runs alone, an infinite deadline is none. */
+  submit(nowMs: number, key: number, group: number, rows: number, priority: number, deadlineMs: number): boolean
+  /** True where the input had no answer yet. */
+  cancel(key: number): boolean
+  openLane(lane: number, slots: number): void
+  closeLane(lane: number): void
+  /** The inputs that still wait for the outputs of this batch. */
+  complete(nowMs: number, batch: number): Float64Array
+  /** The inputs whose error the failure of this batch is; the others run again, alone. */
+  fail(nowMs: number, batch: number): Float64Array
+  /** Every input without an answer. */
+  abandon(): Float64Array
+  setFlushing(isFlushing: boolean): void
+  /** What to do at this moment; asked again until there is nothing. */
+  poll(nowMs: number): Step | undefined
+  /** When to poll next, if nothing happens before. */
+  wake(): number | undefined
+  readonly queueDepth: number
+  /** Inputs without an answer, waiting or running. */
+  readonly pending: number
+  readonly batchSize: number
+  readonly maxDelayMs: number
+  statistics(nowMs: number): Statistics
+  free(): void
+}
+
+/** The statistics of one stream or worker. */
+export interface Counters {
+  input(): void
+  output(nowMs: number, latencyMs: number): void
+  error(): void
+  cancelled(): void
+  dropped(): void
+  statistics(nowMs: number, queueDepth: number): Statistics
+  free(): void
+}
+
+export interface SchedulerModule {
+  Scheduler: {
+    new (batchSize: number, maxDelayMs: number, maxQueueSize: number, maxAttempts: number): Scheduler
+    adaptive(maxBatchSize: number, targetLatencyMs: number, maxQueueSize: number, maxAttempts: number): Scheduler
+  }
+  Counters: new () => Counters
+}
+
+export type ModuleName = "engine" | "scheduler" | "wonnx" | "tools"
 
 // As the build makes it: `glue.mjs`.
 type GlueFactory<Module> = { default(hooks: GlueHooks): Glue<Module> }
@@ -300,6 +386,11 @@ const loading = new Map<ModuleName, Promise<Instance<unknown>>>()
 /** The engine, compiled on first use. */
 export function loadEngine(): Promise<Instance<EngineModule>> {
   return loadOnce("engine", () => import("../generated/engine.js"))
+}
+
+/** Dynamic batching and statistics, fetched on first use. */
+export function loadScheduler(): Promise<Instance<SchedulerModule>> {
+  return loadOnce("scheduler", () => import("../generated/scheduler.js"))
 }
 
 /** The wonnx backend, fetched on first use. */
