@@ -1,5 +1,5 @@
 import type { InferenceSession, InferenceSessionHandler, OnnxValue, Tensor } from "onnxruntime-common"
-import type { SharedGpu } from "./device.js"
+import { isAlive, type SharedGpu } from "./device.js"
 import { SentinelError, toSentinelError } from "./errors.js"
 import { adapterFacts, gpuChoice } from "./gpu.js"
 import type { Instance } from "./instance.js"
@@ -117,10 +117,10 @@ export class SessionHandler implements InferenceSessionHandler {
     })
   }
 
-  /** The device that the next run uses, as far as it is known. */
+  /** The device that the session runs on; undefined where it runs elsewhere, or has to find another one. */
   get gpu(): SessionGpu | undefined {
-    const runner = this.#isReleased ? undefined : this.#runner
-    return runner?.gpu === undefined ? undefined : { gpu: runner.gpu, instance: runner.instance }
+    const { gpu, instance } = (this.#isReleased ? undefined : this.#runner) ?? {}
+    return gpu === undefined || instance === undefined || !isAlive(gpu) ? undefined : { gpu, instance }
   }
 
   /** Why nothing can run here any more; undefined while something can. */

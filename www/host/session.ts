@@ -85,7 +85,7 @@ class SentinelSession extends (CommonSession as unknown as SessionBase) {
   }
 }
 
-/** The device of a session, for what feeds it there; undefined while it runs elsewhere, or is none of ours. */
+/** The device of a session, for what feeds it there; undefined while it has none, and for sessions that are not ours. */
 export function gpuOf(session: CommonSession): SessionGpu | undefined {
   const { handler } = session as unknown as { handler?: unknown }
   return handler instanceof SessionHandler ? handler.gpu : undefined
