@@ -8,11 +8,11 @@ import type { StreamEvent } from "./events.js"
 import type { StreamInputInfo, StreamOptions, StreamPlan, StreamResult, StreamResultInfo } from "./options.js"
 import type { SourceEvent } from "./media.js"
 import { Pacer } from "./pacer.js"
-import type { Prepare } from "./preparation.js"
+import type { Preparation } from "./preparation.js"
 import type { Results } from "./results.js"
 import type { Sink } from "./sinks.js"
 import type { Arrival, Source } from "./sources.js"
-import type { RecurrentState, StateStep } from "./state.js"
+import type { RecurrentState } from "./state.js"
 import type { StreamWorld } from "./world.js"
 
 /** What one stream has done. `totalInputs` counts the frames, too, that were lost before they could be taken. */
@@ -30,7 +30,7 @@ export interface StreamParts {
   options: StreamOptions<never, unknown>
   world: StreamWorld
   source: Source
-  prepare: Prepare
+  preparation: Preparation
   constants: Tensors
   state: RecurrentState
   sink: Sink<unknown> | undefined
@@ -221,20 +221,13 @@ export class Stream {
   }
 
   async #compute(id: number): Promise<void> {
-    const { name, prepare, constants, state, options, abort, world, run } = this.#parts
+    const { name, options, abort } = this.#parts
     const { capturedMs } = this.#arrivals.get(id) as Arrival
     const info: StreamInputInfo = { stream: name, id, capturedMs, signal: abort.signal }
-    const { postprocess, timeoutMs, priority } = options
-    const step = state.begin()
     try {
-      const feeds = { ...constants, ...step.feeds, ...await this.#prepared(id, info, prepare) }
-      const outputs = step.finish(await run(feeds, {
-        signal: abort.signal,
-        ...(timeoutMs === undefined ? {} : { timeoutMs }),
-        ...(priority === undefined ? {} : { priority }),
-      }))
-      const result = postprocess === undefined ? outputs : await postprocess(outputs, info)
-      this.#computed.set(id, { stream: name, id, capturedMs, latencyMs: world.now() - capturedMs, dropped: 0, outputs: result })
+      const outputs = await this.#step(info)
+      const result = options.postprocess === undefined ? outputs : await options.postprocess(outputs, info)
+      this.#computed.set(id, { stream: name, id, capturedMs, latencyMs: this.#parts.world.now() - capturedMs, dropped: 0, outputs: result })
       this.#nErrorsInRow = 0
       this.#pacer.settled(id, "computed")
     } catch (thrown) {
@@ -243,11 +236,28 @@ export class Stream {
     this.#pump()
   }
 
-  async #prepared(id: number, info: StreamInputInfo, prepare: Prepare): Promise<Tensors> {
+  /** The outputs for one input, and the state after it. */
+  async #step(info: StreamInputInfo): Promise<Outputs> {
+    const { preparation, constants, state, run, options: { timeoutMs, priority } } = this.#parts
+    const step = state.begin()
+    const inputs = await this.#prepare(info)
     try {
-      return await prepare(this.#arrivals.get(id)?.value, info)
+      const outputs = await run({ ...constants, ...step.feeds, ...inputs }, {
+        signal: info.signal,
+        ...(timeoutMs === undefined ? {} : { timeoutMs }),
+        ...(priority === undefined ? {} : { priority }),
+      })
+      return step.finish(outputs)
     } finally {
-      this.#close(id)
+      preparation.discard(inputs)
+    }
+  }
+
+  async #prepare(info: StreamInputInfo): Promise<Tensors> {
+    try {
+      return await this.#parts.preparation.prepare(this.#arrivals.get(info.id)?.value, info)
+    } finally {
+      this.#close(info.id)
     }
   }
 
@@ -283,16 +293,13 @@ export class Stream {
   }
 
   async #end(): Promise<void> {
-    const { source, sink, results, counters } = this.#parts
-    try {
-      await source.close()
-    } catch (thrown) {
-      this.#note(thrown)
-    }
-    try {
-      sink?.release()
-    } catch (thrown) {
-      this.#note(thrown)
+    const { source, preparation, sink, results, counters } = this.#parts
+    for (const release of [() => source.close(), () => preparation.close(), () => sink?.release()]) {
+      try {
+        await release()
+      } catch (thrown) {
+        this.#note(thrown)
+      }
     }
     this.#final = this.#count()
     counters.free()
