@@ -204,20 +204,24 @@ interface Watcher {
   defer(release: () => void): void
 }
 
-/** Listens to what becomes of a track, and ends with it. A track that its owner stops fires nothing: `endOf` is for that. */
+/** Listens to what becomes of a track, and ends with it. A track that its owner stops fires nothing. */
 export function watchTrack(place: string, track: MediaTrack, watcher: Watcher, tell: Teller): void {
   const on = (type: string, listener: () => void) => listen(track, type, listener, watcher)
   on("mute", () => tell({ type: "muted", message: `${place}: the track "${track.label}" gives nothing for now` }))
   on("unmute", () => tell({ type: "unmuted", message: `${place}: the track "${track.label}" goes on` }))
   on("ended", () => {
-    const { deviceId, displaySurface } = track.getSettings()
-    // A shared screen ends when the person says so; a remote or drawn track has no device to lose.
-    if (!deviceId || displaySurface !== undefined) return endTrack(place, track, watcher, tell)
+    if (!isDevice(track)) return endTrack(place, track, watcher, tell)
     const message = `${place}: the device "${track.label}" was unplugged, or its permission was withdrawn; open it again`
     tell({ type: "device-lost", message, error: new SentinelError("IO", message) })
     watcher.end()
   })
   if (track.muted) tell({ type: "muted", message: `${place}: the track "${track.label}" gives nothing yet` })
+}
+
+/** Whether a track is a camera's or a microphone's: a shared screen ends when the person says so, others have no device to lose. */
+export function isDevice(track: MediaTrack): boolean {
+  const { deviceId, displaySurface } = track.getSettings()
+  return Boolean(deviceId) && displaySurface === undefined
 }
 
 /** Ends because the track is over. */

@@ -3,6 +3,7 @@ import { type Capture, Intake } from "./intake.js"
 import {
   endTrack,
   firstTrack,
+  isDevice,
   listen,
   type MediaTrack,
   type MediaTracks,
@@ -21,6 +22,8 @@ const PLACE = "videoFrames"
 
 /** Browsers lend a camera few frames at a time; who keeps this many has forgotten to close them. */
 const MAX_OPEN_FRAMES = 64
+/** A camera's frame that waited longer is given up for the next one. */
+const STALE_MS = 100
 
 export interface VideoOptions {
   /** Frames that come faster are skipped. */
@@ -56,6 +59,9 @@ export function captureVideo(source: MediaTracks | MediaTrack | VideoElement, op
   return new Intake<CapturedFrame>({
     capacity: 1,
     signal,
+    // A browser lends few frames of a camera, two at times: while a reader holds one, the one that waits grows old. What
+    // is drawn or shared may stand still, and then an old frame is the newest there is.
+    isStale: ({ capturedMs }) => !isVideoElement(given) && isDevice(given) && world.now() - capturedMs > STALE_MS,
     release: captured => captured.close(),
     abandon: () => openFrames.forEach(captured => captured.close()),
     open: intake => {
