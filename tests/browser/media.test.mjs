@@ -409,3 +409,132 @@ test("a_shared_screen_gives_frames", options, async () => {
   assert.equal(open, 0)
   await page.close()
 })
+
+/** A page with a tone of 440 Hz as well. */
+async function openAudioPage(on = browser) {
+  const page = await openPage(PATHS[0], on)
+  await page.evaluate(() => Object.assign(globalThis, {
+    openTone: () => {
+      const context = new AudioContext()
+      const oscillator = new OscillatorNode(context, { frequency: 440 })
+      const target = context.createMediaStreamDestination()
+      oscillator.connect(target)
+      oscillator.start()
+      return target.stream
+    },
+  }))
+  return page
+}
+
+test("windows_of_a_microphone_have_their_length_hop_and_sound_at_16_khz", options, async () => {
+  const page = await openAudioPage()
+  const { windows, startMs, endMs, state, contexts } = await page.evaluate(async () => {
+    const contexts = []
+    globalThis.AudioContext = class extends AudioContext {
+      constructor(options) {
+        super(options)
+        contexts.push(this)
+      }
+    }
+    const startMs = performance.now()
+    const stream = await sentinel.openMicrophone({ echoCancellation: false, noiseSuppression: false, autoGainControl: false })
+    const windows = []
+    for await (const { samples, atSample, capturedMs } of sentinel.audioWindows(stream, { sampleRate: 16000, windowSamples: 1024, hopSamples: 512 })) {
+      windows.push({ samples: [...samples], atSample, capturedMs })
+      if (windows.length === 60) break
+    }
+    await until(() => contexts[0].state === "closed")
+    const { sampleRate } = contexts[0]
+    return { windows, startMs, endMs: performance.now(), state: stream.getAudioTracks()[0].readyState, contexts: [contexts.length, sampleRate] }
+  })
+  assert.deepEqual(windows.map(({ atSample }) => atSample), windows.map((_, at) => 512 * at))
+  for (const [at, { samples }] of windows.entries()) {
+    assert.equal(samples.length, 1024)
+    if (at > 0) assert.deepEqual(samples.slice(0, 512), windows[at - 1].samples.slice(512))
+  }
+  // The fake microphone beeps once a second.
+  assert.ok(Math.max(...windows.flatMap(({ samples }) => samples.map(Math.abs))) > 0.05)
+  const times = windows.map(({ capturedMs }) => capturedMs)
+  assert.ok(times[0] >= startMs && times.at(-1) <= endMs, `${startMs} ${times} ${endMs}`)
+  assert.equal(state, "live")
+  assert.deepEqual(contexts, [1, 16000])
+  await page.close()
+})
+
+test("a_tone_keeps_its_pitch_when_it_is_resampled", options, async () => {
+  const page = await openAudioPage()
+  const crossings = await page.evaluate(async () => {
+    let count = 0
+    for await (const { samples } of sentinel.audioWindows(openTone(), { sampleRate: 16000, windowSamples: 16000 })) {
+      count += 1
+      if (count < 2) continue
+      return samples.reduce((sum, value, at) => sum + (at > 0 && samples[at - 1] < 0 && value >= 0 ? 1 : 0), 0)
+    }
+  })
+  assert.ok(Math.abs(crossings - 440) <= 2, String(crossings))
+  await page.close()
+})
+
+test("a_microphone_that_its_owner_stops_or_that_is_unplugged_ends_the_windows", options, async () => {
+  const page = await openAudioPage()
+  const { dones, told } = await page.evaluate(async () => {
+    const dones = []
+    for (const end of [track => track.stop(), track => track.dispatchEvent(new Event("ended"))]) {
+      const [track] = (await sentinel.openMicrophone()).getAudioTracks()
+      const iterator = sentinel.audioWindows(track, { sampleRate: 16000, windowSamples: 1600, onEvent })[Symbol.asyncIterator]()
+      await iterator.next()
+      end(track)
+      let done = false
+      while (!done) done = (await iterator.next()).done
+      dones.push(done)
+    }
+    return { dones, told: events.map(({ type, code }) => [type, code]) }
+  })
+  assert.deepEqual(dones, [true, true])
+  assert.deepEqual(told, [["ended", undefined], ["device-lost", "IO"]])
+  await page.close()
+})
+
+test("audio_that_waits_for_a_click_is_told_and_goes_on_after_it", options, async () => {
+  const quiet = await startBrowser({ webgpu: false, flags: [...FAKE_DEVICES, ...FAKE_CONSENT, "--autoplay-policy=document-user-activation-required"] })
+  try {
+    // Scripts that a test runs in a page count as a click, so this page acts by itself and says what happens.
+    const page = await quiet.open("/tests/browser/media.html")
+    const said = []
+    page.on("console", message => { if (message.type() === "log") said.push(message.text()) })
+    const stalled = page.waitForEvent("console", message => message.text() === "stalled")
+    await page.mouse.move(5, 5)
+    await stalled
+    const sounded = page.waitForEvent("console", message => message.text() === "512 samples")
+    await page.mouse.click(10, 10)
+    await sounded
+    assert.deepEqual(said, ["muted", "stalled", "512 samples"])
+  } finally {
+    await quiet.close()
+  }
+})
+
+test("a_content_security_policy_that_forbids_the_worklet_is_named", options, async () => {
+  const page = await openAudioPage()
+  const { code, message, state } = await page.evaluate(async () => {
+    const policy = document.createElement("meta")
+    policy.httpEquiv = "Content-Security-Policy"
+    policy.content = "script-src 'self'"
+    document.head.append(policy)
+    const contexts = []
+    globalThis.AudioContext = class extends AudioContext {
+      constructor(options) {
+        super(options)
+        contexts.push(this)
+      }
+    }
+    const stream = await sentinel.openMicrophone()
+    const { code, message } = await sentinel.audioWindows(stream, { sampleRate: 16000, windowSamples: 512 })[Symbol.asyncIterator]().next().catch(error => error)
+    await until(() => contexts[0].state === "closed")
+    return { code, message, state: contexts[0].state }
+  })
+  assert.equal(code, "IO")
+  assert.match(message, /content security policy.*blob:/)
+  assert.equal(state, "closed")
+  await page.close()
+})

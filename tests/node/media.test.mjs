@@ -1,8 +1,8 @@
 // What the sources of frames and samples decide by themselves, over a fake browser: bounds, order, release, refusals.
 import assert from "node:assert/strict"
 import { createRequire } from "node:module"
-import { after, before, test } from "node:test"
 import { join } from "node:path"
+import { before, test } from "node:test"
 import { fileURLToPath } from "node:url"
 
 const www = fileURLToPath(new URL("../../www/", import.meta.url))
@@ -12,7 +12,7 @@ const fc = require("fast-check")
 
 let media
 before(async () => {
-  const contents = ["audio", "intake", "media", "pace", "video", "windows"].map(name => `export * from "./host/stream/${name}.ts"`).join("\n")
+  const contents = ["audio", "intake", "open", "pace", "video", "windows", "worklet"].map(name => `export * from "./host/stream/${name}.ts"`).join("\n")
   const { outputFiles } = await esbuild.build({
     stdin: { contents, resolveDir: www }, bundle: true, write: false, platform: "node", format: "esm", logLevel: "warning",
   })
@@ -201,18 +201,19 @@ test("a_source_is_iterated_once_and_opens_nothing_before", async () => {
 })
 
 test("what_opens_after_the_end_is_released_at_once", async () => {
-  const gate = Promise.withResolvers?.() ?? (() => { let resolve; const promise = new Promise(done => { resolve = done }); return { promise, resolve } })()
+  let finish
+  const gate = new Promise(resolve => { finish = resolve })
   const released = []
   const intake = new media.Intake({ capacity: 1, open: async intake => {
     intake.defer(() => released.push("early"))
-    await gate.promise
+    await gate
     intake.defer(() => released.push("late"))
   } })
   const pending = intake.next()
   await settled()
   await intake.return()
   assert.deepEqual(released, ["early"])
-  gate.resolve()
+  finish()
   await settled()
   assert.deepEqual(released, ["early", "late"])
   assert.equal((await pending).done, true)
@@ -464,6 +465,41 @@ test("a_worklet_that_is_refused_fails_or_is_missing_is_told_and_closed", async (
   failing.node.fire("processorerror")
   await assert.rejects(pending, code("INTERNAL"))
   assert.ok(failing.closed.includes("context"))
+})
+
+test("the_worklet_posts_every_sample_once_and_leaves_out_what_a_busy_page_does_not_answer", () => {
+  fc.assert(fc.property(
+    fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 4 }),
+    fc.array(fc.record({ block: fc.integer({ min: 0, max: 128 }), answers: fc.integer({ min: 0, max: 2 }) }), { maxLength: 40 }),
+    (chunkSamples, maxUnanswered, steps) => {
+      const posted = []
+      let Processor
+      const port = { postMessage: (chunk, [buffer]) => posted.push({ ...chunk, samples: new Float32Array(buffer.transfer?.() ?? buffer) }) }
+      const frame = { value: 0 }
+      const run = new Function("registerProcessor", "AudioWorkletProcessor", "clock", `with (clock) {${media.WORKLET_SOURCE}}`)
+      run((_name, processor) => { Processor = processor }, class { port = port }, { get currentFrame() { return frame.value }, sampleRate: 1000 })
+      const processor = new Processor({ processorOptions: { chunkSamples, maxUnanswered } })
+      let unanswered = 0
+      for (const { block, answers } of steps) {
+        const before = posted.length
+        processor.process([block === 0 ? [] : [Float32Array.from({ length: block }, (_, at) => frame.value + at)]])
+        frame.value += block
+        unanswered += posted.length - before
+        assert.ok(unanswered <= maxUnanswered)
+        for (let answer = 0; answer < answers && unanswered > 0; answer += 1) {
+          port.onmessage()
+          unanswered -= 1
+        }
+      }
+      for (const { samples, atSample, endSeconds } of posted) {
+        assert.deepEqual([...samples], Array.from({ length: chunkSamples }, (_, at) => atSample + at))
+        assert.equal(endSeconds, (atSample + chunkSamples) / 1000)
+      }
+      const starts = posted.map(({ atSample }) => atSample)
+      assert.deepEqual(starts, [...new Set(starts)].toSorted((a, b) => a - b))
+      if (maxUnanswered * chunkSamples > frame.value) assert.equal(posted.length, Math.floor(frame.value / chunkSamples))
+    },
+  ))
 })
 
 test("refusals_of_devices_have_codes_and_say_what_to_do", async () => {

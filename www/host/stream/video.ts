@@ -1,22 +1,8 @@
 import { SentinelError } from "../errors.js"
 import { type Capture, Intake } from "./intake.js"
-import {
-  endTrack,
-  firstTrack,
-  isDevice,
-  listen,
-  type MediaTrack,
-  type MediaTracks,
-  type MediaWorld,
-  mediaWorld,
-  type OwnVideoElement,
-  type SourceEvent,
-  type Teller,
-  teller,
-  type VideoElement,
-  watchTrack,
-} from "./media.js"
 import { createPace } from "./pace.js"
+import { endTrack, firstTrack, isDevice, listen, type SourceEvent, type Teller, teller, watchTrack } from "./track.js"
+import { type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type OwnVideoElement, type VideoElement } from "./world.js"
 
 const PLACE = "videoFrames"
 
@@ -167,12 +153,15 @@ function readElement(video: VideoElement, sink: Sink): void {
   if (typeof video.requestVideoFrameCallback !== "function") {
     throw new SentinelError("IO", `${PLACE}: video elements have no requestVideoFrameCallback here; it needs a recent browser`)
   }
-  const end = () => {
+  const endIfOver = () => {
+    if (!video.ended && (video.srcObject as { active?: boolean } | null)?.active !== false) return
     tell({ type: "ended", message: `${PLACE}: the video has ended` })
     intake.end()
   }
-  if (video.ended) return end()
-  listen(video, "ended", end, intake)
+  // Where a track that its owner stops is not an end to an element, it suspends it.
+  for (const type of ["ended", "suspend"]) listen(video, type, endIfOver, intake)
+  endIfOver()
+  if (intake.isEnded) return
   listen(video, "error", () => endWith("ended", "IO", "the video cannot be played", undefined, sink), intake)
   if (document !== undefined) watchVisibility(document, sink)
   let request = 0
