@@ -147,6 +147,30 @@ for (const path of PATHS) {
     await page.close()
   })
 
+  test(`a_picture_that_stands_still_comes_by_${path}_however_old_it_is`, options, async () => {
+    const page = await openPage(path)
+    const { ageMs, open } = await page.evaluate(async () => {
+      const canvas = document.createElement("canvas")
+      const context = canvas.getContext("2d")
+      const frames = sentinel.videoFrames(canvas.captureStream())
+      const iterator = frames[Symbol.asyncIterator]()
+      const first = iterator.next()
+      const timer = setInterval(() => context.fillRect(0, 0, 1, 1), 20)
+      ;(await first).value.close()
+      await until(() => frames.counters.captured > 1)
+      clearInterval(timer)
+      const stoppedMs = performance.now()
+      await until(() => performance.now() > stoppedMs + 400)
+      const { value } = await iterator.next()
+      const ageMs = performance.now() - value.capturedMs
+      await iterator.return()
+      return { ageMs, open: openFrames() }
+    })
+    assert.ok(ageMs > 100, String(ageMs))
+    assert.equal(open, 0)
+    await page.close()
+  })
+
   test(`a_track_that_its_owner_stops_ends_the_frames_of_${path}`, options, async () => {
     const page = await openPage(path)
     const { isDone, types, open, again } = await page.evaluate(async () => {

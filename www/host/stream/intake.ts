@@ -1,4 +1,4 @@
-import { SentinelError } from "../errors.js"
+import { SentinelError, toSentinelError } from "../errors.js"
 
 /** What became of the items of one source. When its iteration is over, `captured` is `taken` and `dropped` together. */
 export interface CaptureCounters {
@@ -139,7 +139,7 @@ export class Intake<Item> implements Capture<Item>, AsyncIterator<Item, undefine
     signal?.addEventListener("abort", cancel)
     this.defer(() => signal?.removeEventListener("abort", cancel))
     // An opener may throw at once or later.
-    Promise.resolve().then(() => this.isEnded ? undefined : this.#options.open(this)).catch(error => this.fail(error))
+    Promise.resolve().then(() => this.isEnded ? undefined : this.#options.open(this)).catch(error => this.fail(toSentinelError(error, "capture")))
   }
 
   #close(): void {

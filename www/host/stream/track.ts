@@ -49,8 +49,9 @@ export function watchTrack(place: string, track: MediaTrack, watcher: Watcher, t
 
 /** Whether a track is a camera's or a microphone's: a shared screen ends when the person says so, others have no device to lose. */
 export function isDevice(track: MediaTrack): boolean {
-  const { deviceId, displaySurface } = track.getSettings()
-  return Boolean(deviceId) && displaySurface === undefined
+  // Canvases and calls have a deviceId too; what devices share by their groupId is a piece of hardware.
+  const { groupId, displaySurface } = track.getSettings()
+  return Boolean(groupId) && displaySurface === undefined
 }
 
 /** Ends because the track is over. */

@@ -6,7 +6,7 @@ export interface MediaTrack extends EventTargetPart {
   readonly label: string
   readonly muted: boolean
   readonly readyState: string
-  getSettings(): { deviceId?: string; displaySurface?: string }
+  getSettings(): { groupId?: string; displaySurface?: string }
 }
 
 /** The part of `MediaStream` that is used here. */
