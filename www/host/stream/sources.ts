@@ -4,7 +4,7 @@ import { isAudioSpec, type AudioSpec, type StreamOptions } from "./options.js"
 import type { StreamPolicy } from "./pacer.js"
 import type { StreamWorld } from "./stream-world.js"
 import type { SourceEvent } from "./track.js"
-import { createWindows, wholeNumber, type SampleWindow } from "./windows.js"
+import { createWindows, type SampleWindow } from "./windows.js"
 import type { MediaTrack, MediaTracks, VideoElement } from "./world.js"
 
 /** What inputs come from. A function is called again and again; it gives `undefined` where there is nothing this time. */
@@ -203,8 +203,8 @@ class WindowedSource implements Source {
 
   constructor(source: Source, { windowSamples, hopSamples = windowSamples }: AudioSpec) {
     this.#source = source
-    this.#hopSamples = wholeNumber("preprocess", "hopSamples", hopSamples)
-    this.#cut = createWindows({ windowSamples: wholeNumber("preprocess", "windowSamples", windowSamples), hopSamples })
+    this.#hopSamples = hopSamples
+    this.#cut = createWindows({ windowSamples, hopSamples })
   }
 
   get nMissed(): number {
