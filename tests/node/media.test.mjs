@@ -91,7 +91,8 @@ class FakeVideo extends FakeTarget {
     return this.lastRequest
   }
   cancelVideoFrameCallback(request) { this.requests.delete(request) }
-  async play() {}
+  plays = 0
+  async play() { this.plays += 1 }
   show(nowMs, metadata = {}) {
     const callbacks = [...this.requests.values()]
     this.requests.clear()
@@ -312,6 +313,7 @@ test("without_a_track_processor_a_detached_element_plays_the_track_and_is_let_go
   assert.equal(second.value.capturedMs, 40)
   await iterator.return()
   assert.deepEqual(told, ["muted", "hidden", "visible"])
+  assert.equal(video.plays, 2)
   assert.equal(FakeFrame.open.size, 0)
   assert.equal(video.srcObject, null)
   assert.deepEqual([video.listeners, document.listeners, track.listeners, [...video.requests]], [[], [], [], []])

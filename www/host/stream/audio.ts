@@ -3,7 +3,7 @@ import { type Capture, Intake } from "./intake.js"
 import { endTrack, firstTrack, listen, type SourceEvent, type Teller, teller, watchTrack } from "./track.js"
 import { createWindows, type SampleWindow, wholeNumber, type WindowShape } from "./windows.js"
 import { addWorklet, type SampleChunk, WORKLET_NAME, type WorkletOptions } from "./worklet.js"
-import { type AudioContextPart, type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld } from "./world.js"
+import { type AudioContextPart, type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld } from "./media.js"
 
 const PLACE = "audioWindows"
 

@@ -1,5 +1,5 @@
 import { SentinelError } from "../errors.js"
-import type { EventTargetPart, MediaTrack, MediaTracks } from "./world.js"
+import type { EventTargetPart, MediaTrack, MediaTracks } from "./media.js"
 
 /** What a source has to tell while it runs. `error` is there when something went wrong. */
 export interface SourceEvent {

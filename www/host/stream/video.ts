@@ -2,7 +2,7 @@ import { SentinelError } from "../errors.js"
 import { type Capture, Intake } from "./intake.js"
 import { createPace } from "./pace.js"
 import { endTrack, firstTrack, isDevice, listen, type SourceEvent, type Teller, teller, watchTrack } from "./track.js"
-import { type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type OwnVideoElement, type VideoElement } from "./world.js"
+import { type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type OwnVideoElement, type VideoElement } from "./media.js"
 
 const PLACE = "videoFrames"
 
@@ -121,12 +121,15 @@ function readTrack(track: MediaTrack, sink: Sink): void {
   video.srcObject = new world.MediaStream([track])
   intake.defer(() => { video.srcObject = null })
   readElement(video, sink)
-  const play = () => video.play()
-  play().catch((error: unknown) => {
+  const resume = () => video.play()
+  const play = () => resume().catch((error: unknown) => {
     if (intake.isEnded) return
     const message = `${PLACE}: the browser does not play the track (${String(error)}); call the event's resume() from a click`
-    tell({ type: "stalled", message, resume: play })
+    tell({ type: "stalled", message, resume })
   })
+  // A browser may stop an element while nobody sees the page, and leave it so.
+  listen(world.document, "visibilitychange", () => { if (world.document?.visibilityState === "visible") void play() }, intake)
+  void play()
 }
 
 function readProcessor(processor: { readable: ReadableStream<VideoFrame> }, track: MediaTrack, sink: Sink): void {
