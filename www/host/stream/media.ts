@@ -1,3 +1,14 @@
+import type { SentinelError } from "../errors.js"
+
+/** What a source has to tell while it runs. `error` is there when something went wrong. */
+export interface SourceEvent {
+  type: "ended" | "muted" | "unmuted" | "hidden" | "visible" | "device-lost" | "denied" | "stalled"
+  message: string
+  error?: SentinelError
+  /** What a "stalled" source that waits for the person has called from a click. */
+  resume?: () => Promise<void>
+}
+
 // What is used of the browser's media: the host is compiled without the DOM's types, and tests bring a world of their own.
 
 /** The part of `MediaStreamTrack` that is used here. */

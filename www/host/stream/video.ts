@@ -1,8 +1,8 @@
 import { SentinelError } from "../errors.js"
 import { type Capture, Intake } from "./intake.js"
 import { createPace } from "./pace.js"
-import { endTrack, firstTrack, isDevice, listen, type SourceEvent, type Teller, teller, watchTrack } from "./track.js"
-import { type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type OwnVideoElement, type VideoElement } from "./media.js"
+import { endTrack, firstTrack, isDevice, listen, type Teller, teller, watchTrack } from "./track.js"
+import { type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type OwnVideoElement, type SourceEvent, type VideoElement } from "./media.js"
 
 const PLACE = "videoFrames"
 
