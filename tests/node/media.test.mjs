@@ -160,6 +160,11 @@ test("thirty_frames_a_second_thin_out_to_twenty", () => {
   assert.ok(Math.abs(passed.length - 200) <= 1, String(passed.length))
 })
 
+test("neither_the_first_frame_nor_one_after_a_pause_brings_the_next_along", () => {
+  const mayPass = media.createPace(10)
+  assert.deepEqual([0, 50, 100, 150, 5000, 5050, 5100].filter(mayPass), [0, 100, 5000, 5100])
+})
+
 test("every_item_is_taken_once_in_order_or_released_and_the_bound_holds", async () => {
   const step = fc.oneof(fc.constant("put"), fc.constant("take"), fc.constant("end"), fc.constant("return"), fc.constant("fail"))
   await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 3 }), fc.array(step, { maxLength: 30 }), async (capacity, steps) => {
@@ -252,6 +257,24 @@ test("a_frame_of_a_camera_that_grew_old_is_given_up_and_one_of_a_screen_is_not",
     assert.equal(FakeFrame.open.size, 0)
     assert.ok(world.isCancelled)
   }
+})
+
+test("a_frame_is_not_given_up_where_max_fps_puts_the_next_one_off_for_longer", async () => {
+  const world = fakeWorld()
+  const iterator = media.captureVideo(new FakeTrack("video"), { maxFps: 2 }, world)
+  const first = iterator.next()
+  await settled()
+  world.frames.enqueue(new FakeFrame())
+  ;(await first).value.close()
+  for (world.nowMs of [300, 500]) {
+    world.frames.enqueue(new FakeFrame())
+    await settled()
+  }
+  world.nowMs = 900
+  assert.equal((await iterator.next()).value.capturedMs, 500)
+  assert.deepEqual(iterator.counters, { captured: 2, taken: 2, dropped: 0, skipped: 1 })
+  await iterator.return()
+  assert.equal(FakeFrame.open.size, 0)
 })
 
 test("frames_that_their_reader_closed_by_themselves_do_not_count_as_open", async () => {
