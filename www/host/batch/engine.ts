@@ -1,7 +1,8 @@
 import type { Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
+import type { SessionGpu } from "../handler.js"
 import type { Handle } from "../instance.js"
-import type { Placement, Scheduler, Statistics } from "../wasm.js"
+import { loadScheduler, type Placement, type Scheduler, type Statistics } from "../wasm.js"
 import { signature, type Joining, type Tensors } from "./join.js"
 import { Lanes, type LaneState } from "./lanes.js"
 import type { ModelFacts } from "./lane.js"
@@ -95,6 +96,11 @@ export class BatchInferenceEngine {
     return this.#running().joining
   }
 
+  /** @internal */
+  get gpu(): SessionGpu | undefined {
+    return this.#lanes.gpu
+  }
+
   /** Where each node of the model runs, and why there. */
   placement(): Placement[] {
     return this.#running().placement
@@ -165,15 +171,24 @@ export class BatchInferenceEngine {
 
   /** Answers what waits with `CANCELLED`, waits for what runs, and gives everything back. */
   async stop(): Promise<void> {
-    if (this.#state.name !== "stopped") this.#fail(new SentinelError("CANCELLED", "the engine was stopped"))
+    const why = "the engine was stopped"
+    this.#fail(new SentinelError("CANCELLED", why), new SentinelError("RELEASED", why))
     if (this.#state.name === "stopped") await this.#state.stopped
   }
 
   async #start(): Promise<void> {
     try {
-      this.#scheduler = await openScheduler(this.#policy)
-      const facts = await this.#lanes.open()
-      if (this.#state.name === "starting") this.#state = { name: "running", facts }
+      const [facts] = await Promise.all([this.#lanes.open(), loadScheduler()])
+      const scheduler = await openScheduler(this.#policy, facts.joining)
+      if (this.#state.name === "starting") {
+        this.#scheduler = scheduler
+        this.#state = { name: "running", facts }
+        for (const [lane, { state }] of this.#lanes.states().entries()) {
+          if (state === "idle") scheduler.use(each => each.openLane(lane, 1))
+        }
+      } else {
+        scheduler.free()
+      }
     } catch (thrown) {
       this.#fail(toSentinelError(thrown, "start"))
     }
@@ -340,15 +355,15 @@ export class BatchInferenceEngine {
     if (group.inputs === 0) this.#groups.delete(text)
   }
 
-  /** Ends the engine: everybody who waits is told why. */
-  #fail(error: SentinelError): void {
+  /** Ends the engine: everybody who waits is told why, and whoever asks later. */
+  #fail(error: SentinelError, later = error): void {
     if (this.#state.name === "stopped") return
     const scheduler = this.#scheduler
     const keys = scheduler?.use(each => [...each.abandon()]) ?? []
     if (scheduler !== undefined) this.#final = this.getStats()
     scheduler?.free()
     this.#callOff()
-    this.#state = { name: "stopped", error: asReleased(error), stopped: this.#lanes.close() }
+    this.#state = { name: "stopped", error: later, stopped: this.#lanes.close() }
     for (const key of keys) this.#answer(key, undefined, named(this.#pending.get(key)?.id, error))
     this.#room.fail(error)
     this.#idle.release()
@@ -367,10 +382,6 @@ function checkNames(id: string, feeds: Tensors, known: readonly string[]): void 
 
 function named(id: string | undefined, error: SentinelError): SentinelError {
   return new SentinelError(error.code, `"${id ?? ""}": ${error.message}`, { cause: error })
-}
-
-function asReleased(error: SentinelError): SentinelError {
-  return error.code === "CANCELLED" ? new SentinelError("RELEASED", error.message) : error
 }
 
 const cancelled = (id: string) => new SentinelError("CANCELLED", `"${id}": cancelled by its signal`)
