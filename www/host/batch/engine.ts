@@ -3,6 +3,7 @@ import { SentinelError, toSentinelError } from "../errors.js"
 import type { SessionGpu } from "../handler.js"
 import type { Handle } from "../instance.js"
 import { loadScheduler, type Placement, type Scheduler, type Statistics } from "../wasm.js"
+import { Aborts } from "./aborts.js"
 import { signature, type Joining, type Tensors } from "./join.js"
 import { Lanes, type LaneState } from "./lanes.js"
 import type { ModelFacts } from "./lane.js"
@@ -52,6 +53,7 @@ export class BatchInferenceEngine {
   readonly #lanes: Lanes
   readonly #room = new Waiting()
   readonly #idle = new Waiting()
+  readonly #aborts = new Aborts()
   readonly #pending = new Map<number, Pending>()
   readonly #batches = new Map<number, { lane: number; keys: readonly number[] }>()
   /** Numbers for signatures that have inputs without an answer. */
@@ -222,8 +224,7 @@ export class BatchInferenceEngine {
     const rows = fit?.rows ?? 1
     const isTaken = this.#use(scheduler => scheduler.submit(this.#world.now(), key, group, rows, priority, deadlineMs))
     if (!isTaken) return false
-    const abort = () => { this.#cancel(key) }
-    signal?.addEventListener("abort", abort, { once: true })
+    const ignoreAbort = this.#aborts.on(signal, () => { this.#cancel(key) })
     this.#pending.set(key, {
       id,
       feeds,
@@ -231,7 +232,7 @@ export class BatchInferenceEngine {
       group: fit?.text,
       lost: undefined,
       settle(outputs, error) {
-        signal?.removeEventListener("abort", abort)
+        ignoreAbort()
         settle(outputs, error)
       },
     })
@@ -251,15 +252,14 @@ export class BatchInferenceEngine {
     this.#running()
     if (signal?.aborted === true) throw cancelled(id)
     const turn = this.#room.next(enter)
-    const abort = () => { turn.reject(cancelled(id)) }
-    signal?.addEventListener("abort", abort, { once: true })
+    const ignoreAbort = this.#aborts.on(signal, () => { turn.reject(cancelled(id)) })
     const late = () => { turn.reject(expired(id)) }
     const callOff = deadlineMs === Infinity ? () => {} : this.#world.after(deadlineMs - this.#world.now(), late)
     try {
       await turn
     } finally {
       callOff()
-      signal?.removeEventListener("abort", abort)
+      ignoreAbort()
     }
   }
 
@@ -306,8 +306,7 @@ export class BatchInferenceEngine {
 
   async #run(batch: number, lane: number, keys: readonly number[]): Promise<void> {
     const inputs = keys.flatMap(key => this.#pending.get(key) ?? [])
-    const isJoined = inputs.every(({ group }) => group !== undefined)
-    const rows = isJoined ? inputs.map(input => input.rows) : undefined
+    const rows = this.#isJoined(inputs) ? inputs.map(input => input.rows) : undefined
     this.#batches.set(batch, { lane, keys })
     try {
       const outputs = await this.#lanes.run(lane, inputs.map(({ feeds }) => feeds), rows)
@@ -323,6 +322,12 @@ export class BatchInferenceEngine {
     } finally {
       this.#batches.delete(batch)
     }
+  }
+
+  #isJoined(inputs: readonly Pending[]): boolean {
+    if (inputs.some(({ group }) => group === undefined)) return false
+    // What would be the whole batch runs as it is. Outputs of a batch are on the host, so are then those of each.
+    return inputs.length > 1 || this.joining.mode === "pad" || this.#options.preferredOutputLocation !== undefined
   }
 
   #laneLost(lane: number, error: SentinelError): void {
