@@ -11,6 +11,8 @@ mod engine;
 mod failures;
 #[cfg(feature = "web-gpu")]
 mod gpu;
+#[cfg(feature = "web-gpu")]
+mod rows;
 #[cfg(feature = "tools")]
 mod tools;
 #[cfg(feature = "wonnx")]
