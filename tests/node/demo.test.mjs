@@ -72,11 +72,75 @@ test("people_get_answers_backends_and_milliseconds", async () => {
 })
 
 test("wrong_arguments_end_with_a_code", async () => {
-  for (const args of [["--model", "nothing"], ["--provider", "abacus"], ["--repeat", "x"], ["--unknown"]]) {
-    const { exitCode, stderr } = await demo(...args)
-    assert.equal(exitCode, 1)
+  const wrong = [
+    [["--model", "nothing"], /--model nothing: neither/],
+    [["--mode", "batch", "--model", "text"], /--model text: neither/],
+    [["--mode", "batch", "--model", "digits", "--model", "digits"], /--mode batch takes one/],
+    [["--provider", "abacus"], /--provider: expected one of auto, webgpu, wonnx, cpu, got "abacus"/],
+    [["--mode", "party"], /--mode: expected one of basic, batch, async, stream, got "party"/],
+    [["--policy", "first"], /--policy: expected one of latest, queue, drop-new/],
+    [["--repeat", "x"], /--repeat: expected a whole number/],
+    [["--batch-size", "0"], /--batch-size: expected a whole number from 1 to 65536 or auto, got "0"/],
+    [["--workers", "-1"], /--workers/],
+    [["--num-inputs", "1e3"], /--num-inputs: expected a whole number/],
+    [["--duration", "0"], /--duration: expected seconds/],
+    [["--unknown"], /--unknown/],
+  ]
+  for (const [args, message] of wrong) {
+    const { exitCode, stdout, stderr } = await demo(...args)
+    assert.equal(exitCode, 1, `${args}`)
+    assert.equal(stdout, "")
     assert.match(stderr, /^demo: INVALID_INPUT: /)
+    assert.match(stderr, message)
   }
+})
+
+test("any_model_runs_once_on_made_inputs", async () => {
+  for (const name of ["mlp_dyn_batch", inRepository("tests/fixtures/models/mlp_dyn_batch.onnx")]) {
+    const { results } = await demoJson("--model", name, "--provider", "cpu")
+    const [{ answers, steps }] = results
+    for (const { lines } of answers) assert.match(lines[0].text, /^float32\[1,\d+\]$/)
+    assert.match(steps[0].name, /^[1-9]\d* nodes$/)
+    assertSteps(steps)
+  }
+})
+
+for (const mode of ["batch", "async"]) {
+  test(`${mode}_answers_every_input_in_batches`, async () => {
+    const { results } = await demoJson("--mode", mode, "--model", "digits", "--provider", "cpu", "--batch-size", "4", "--num-inputs", "10", "--duration", "5")
+    const [{ statistics, right, failures, joining, backend, startMs, elapsedMs }] = results
+    assert.equal(statistics.totalInputs, 10)
+    assert.equal(statistics.totalOutputs, 10)
+    assert.equal(statistics.queueDepth, 0)
+    assert.ok(statistics.totalBatches < 10, `${statistics.totalBatches} batches`)
+    assert.equal(statistics.histogram.counts.reduce((sum, count) => sum + count, 0), 10)
+    assert.equal(statistics.histogram.bounds.length + 1, statistics.histogram.counts.length)
+    assert.deepEqual([right, failures, joining.mode, backend], [10, { count: 0 }, "join", "cpu"])
+    assert.ok(startMs > 0 && elapsedMs > 0)
+  })
+}
+
+test("more_inputs_than_the_queue_takes_are_all_answered", async () => {
+  const { results } = await demoJson("--mode", "batch", "--provider", "cpu", "--batch-size", "auto", "--num-inputs", "1000")
+  assert.deepEqual([results[0].statistics.totalOutputs, results[0].right], [1000, 1000])
+})
+
+test("batches_show_a_table_and_a_histogram_and_no_bar_where_nobody_watches", async () => {
+  const { exitCode, stdout, stderr } = await demo("--mode", "batch", "--provider", "cpu", "--model", "tiny_vit", "--num-inputs", "3")
+  assert.equal(exitCode, 0, stderr)
+  assert.equal(stderr, "")
+  assert.match(stdout, /cpu on this thread, /)
+  assert.match(stdout, /totalInputs +3 +avgBatchSize +[\d.]+\n/)
+  assert.match(stdout, /p99Latency +[\d.]+ ms\n/)
+  assert.match(stdout, /≤ [\d.]+ ms +\d+  █+\n/)
+})
+
+const script = existsSync("/usr/bin/script") ? {} : { skip: "no script(1) to play a terminal" }
+test("a_terminal_shows_a_bar_that_goes_away", script, async () => {
+  const program = `${process.execPath} ${inRepository("pkg/bin/demo.mjs")} --mode async --provider cpu --num-inputs 50`
+  const stdout = await new Promise(resolve => execFile("/usr/bin/script", ["-qec", program, "/dev/null"], (_, stdout) => resolve(stdout)))
+  assert.match(stdout, /\r\x1b\[2K {2}.*·.* of 50.*\x1b\[2K/)
+  assert.match(stdout, /50 of 50 in/)
 })
 
 test("a_picture_that_is_none_ends_with_a_code", OCR, async () => {

@@ -1,4 +1,4 @@
-import { InferenceSession, SentinelError, type Tensor } from "../host/index.js"
+import { InferenceSession, SentinelError, type Placement, type Tensor } from "../host/index.js"
 import type { Step } from "./part.js"
 
 /** Extra runs stop here, so that a slow device does not hold up the demo. */
@@ -19,6 +19,8 @@ export interface Measured {
   /** Why that one, when the whole model runs there for one reason. */
   readonly reason: string
   readonly timing: Timing
+  readonly inputMetadata: readonly InferenceSession.ValueMetadata[]
+  readonly nNodes: number
   run(feeds: Record<string, Tensor>): Promise<Record<string, Tensor>>
   release(): Promise<void>
 }
@@ -30,12 +32,15 @@ export async function measured(path: string, options: InferenceSession.SessionOp
   const timing: Timing = { loadMs: performance.now() - startedMs, firstMs: 0, medianMs: 0, runs: 0 }
   return {
     timing,
+    inputMetadata: session.inputMetadata,
+    get nNodes() {
+      return session.placement().length
+    },
     get backend() {
-      return unique(session, "backend").join(" + ")
+      return placeOf(session.placement()).backend
     },
     get reason() {
-      const reasons = unique(session, "reason")
-      return reasons.length === 1 ? reasons.join() : ""
+      return placeOf(session.placement()).reason
     },
     async run(feeds) {
       const { outputs, ms } = await timedRun(session, feeds)
@@ -58,8 +63,11 @@ export function stepOf(name: string, { backend, reason, timing }: Measured): Ste
   return { name, backend, reason, ...timing }
 }
 
-function unique(session: InferenceSession, field: "backend" | "reason"): string[] {
-  return [...new Set(session.placement().map(node => node[field]))]
+/** The backends of a whole model, and the reason where it is the same for all of it. */
+export function placeOf(placement: readonly Placement[]): { backend: string; reason: string } {
+  const unique = (field: "backend" | "reason") => [...new Set(placement.map(node => node[field]))]
+  const reasons = unique("reason")
+  return { backend: unique("backend").join(" + "), reason: reasons.length === 1 ? reasons.join() : "" }
 }
 
 async function timedRun(session: InferenceSession, feeds: Record<string, Tensor>) {
