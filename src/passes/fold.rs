@@ -16,20 +16,24 @@ pub(super) fn infer_and_fold(graph: &mut Graph, evaluate: Evaluate) -> Result<bo
     for id in graph.order()? {
         infer_node(graph, id)?;
         changed |= fold_bodies(graph, id, evaluate)?;
-        let Some(tensors) = known_outputs(graph, id).or_else(|| computed(graph, id, evaluate))
-        else {
-            continue;
-        };
-        let node = graph.remove_node(id);
-        for (value, tensor) in node.outputs.iter().zip(tensors) {
-            let Some(value) = *value else { continue };
-            let value = graph.value_mut(value);
-            value.fact = Fact::of(&tensor);
-            value.source = Source::Constant(tensor);
-        }
-        changed = true;
+        changed |= fold_node(graph, id, evaluate);
     }
     Ok(changed)
+}
+
+/// Replaces an inferred node by constants where its outputs are known; returns whether they were.
+pub(super) fn fold_node(graph: &mut Graph, id: NodeId, evaluate: Evaluate) -> bool {
+    let Some(tensors) = known_outputs(graph, id).or_else(|| computed(graph, id, evaluate)) else {
+        return false;
+    };
+    let node = graph.remove_node(id);
+    for (value, tensor) in node.outputs.iter().zip(tensors) {
+        let Some(value) = *value else { continue };
+        let value = graph.value_mut(value);
+        value.fact = Fact::of(&tensor);
+        value.source = Source::Constant(tensor);
+    }
+    true
 }
 
 /// Folds inside the bodies of a node, where small constants from around it become constants too.

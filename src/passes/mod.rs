@@ -8,6 +8,7 @@ mod fuse;
 mod identity;
 mod lower_wonnx;
 mod normalize;
+mod rebatch;
 mod windows;
 
 use crate::error::Result;
@@ -18,6 +19,7 @@ pub use expand::expand;
 pub use fuse::{chain, fuse};
 pub use lower_wonnx::lower_for_wonnx;
 pub use normalize::{TARGET_OPSET, normalize};
+pub use rebatch::{Batch, Rows, rebatch, rows};
 
 /// Why a rule leaves a node as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

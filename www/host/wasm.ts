@@ -1,4 +1,8 @@
 import platform from "#platform"
+import makeEngine from "../generated/engine.js"
+import makeScheduler from "../generated/scheduler.js"
+import makeTools from "../generated/tools.js"
+import makeWonnx from "../generated/wonnx.js"
 import { SentinelError, toSentinelError } from "./errors.js"
 import { Instance, type Glue, type GlueHooks } from "./instance.js"
 import type { BackendName } from "./providers.js"
@@ -363,55 +367,77 @@ export interface SchedulerModule {
 
 export type ModuleName = "engine" | "scheduler" | "wonnx" | "tools"
 
-// As the build makes it: `glue.mjs`.
-type GlueFactory<Module> = { default(hooks: GlueHooks): Glue<Module> }
+// As the build makes it, `glue.mjs`, which its declarations do not know. Imported statically: bundlers refuse workers whose code comes in pieces.
+type GlueFactory<Module> = (hooks: GlueHooks) => Glue<Module>
 
 const loading = new Map<ModuleName, Promise<Instance<unknown>>>()
 
+/** What others have compiled before, so that it is not fetched. */
+const compiled = new Map<ModuleName, WebAssembly.Module>()
+
 /** The engine, compiled on first use. */
 export function loadEngine(): Promise<Instance<EngineModule>> {
-  return loadOnce("engine", () => import("../generated/engine.js"))
+  return loadOnce("engine", makeEngine)
 }
 
 /** Dynamic batching and statistics, fetched on first use. */
 export function loadScheduler(): Promise<Instance<SchedulerModule>> {
-  return loadOnce("scheduler", () => import("../generated/scheduler.js"))
+  return loadOnce("scheduler", makeScheduler)
 }
 
 /** The wonnx backend, fetched on first use. */
 export function loadWonnx(): Promise<Instance<WonnxModule>> {
-  return loadOnce("wonnx", () => import("../generated/wonnx.js"))
+  return loadOnce("wonnx", makeWonnx)
 }
 
 /** Readers and writers for pictures and arrays, fetched on first use. */
 export function loadTools(): Promise<Instance<ToolsModule>> {
-  return loadOnce("tools", () => import("../generated/tools.js"))
+  return loadOnce("tools", makeTools)
 }
 
-function loadOnce<Module>(name: ModuleName, importGlue: () => Promise<unknown>): Promise<Instance<Module>> {
+function loadOnce<Module>(name: ModuleName, glue: unknown): Promise<Instance<Module>> {
   const known = loading.get(name)
   if (known !== undefined) return known as Promise<Instance<Module>>
   const forget = () => {
     if (loading.get(name) === loaded) loading.delete(name)
   }
-  const loaded = load<Module>(name, importGlue, forget)
+  const loaded = load(name, glue as GlueFactory<Module>, forget)
   loading.set(name, loaded as Promise<Instance<unknown>>)
   // A failed download may succeed the next time.
   loaded.catch(forget)
   return loaded
 }
 
-async function load<Module>(name: ModuleName, importGlue: () => Promise<unknown>, whenSpoilt: () => void): Promise<Instance<Module>> {
+async function load<Module>(name: ModuleName, makeGlue: GlueFactory<Module>, whenSpoilt: () => void): Promise<Instance<Module>> {
   try {
-    const { default: makeGlue } = (await importGlue()) as GlueFactory<Module>
     const instance = new Instance(name, makeGlue, whenSpoilt)
-    await instance.glue.init({ module_or_path: await platform.wasm(name) })
+    await instance.glue.init({ module_or_path: compiled.get(name) ?? (await platform.wasm(name)) })
     return instance
   } catch (thrown) {
-    if (thrown instanceof SentinelError) throw thrown
-    if (thrown instanceof WebAssembly.CompileError) {
-      throw new SentinelError("IO", `${name}.wasm: not a WebAssembly module of this package`, { cause: thrown })
-    }
-    throw toSentinelError(thrown, `${name}.wasm`)
+    throw notLoaded(name, thrown)
   }
+}
+
+/** Compiles a module without making an instance of it, for other threads. */
+export async function compileModule(name: ModuleName): Promise<WebAssembly.Module> {
+  try {
+    const source = await platform.wasm(name)
+    if (!(source instanceof Response)) return await WebAssembly.compile(source)
+    const isStreamed = source.headers.get("content-type")?.startsWith("application/wasm") === true
+    return await (isStreamed ? WebAssembly.compileStreaming(source) : WebAssembly.compile(await source.arrayBuffer()))
+  } catch (thrown) {
+    throw notLoaded(name, thrown)
+  }
+}
+
+/** What `compileModule` made on another thread is used here. */
+export function useModule(name: ModuleName, module: WebAssembly.Module): void {
+  compiled.set(name, module)
+}
+
+function notLoaded(name: ModuleName, thrown: unknown): SentinelError {
+  if (thrown instanceof WebAssembly.CompileError) {
+    return new SentinelError("IO", `${name}.wasm: not a WebAssembly module of this package`, { cause: thrown })
+  }
+  return toSentinelError(thrown, `${name}.wasm`)
 }

@@ -1,7 +1,7 @@
 import type { Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
 import type { Handle } from "../instance.js"
-import type { Placement, Scheduler, Statistics } from "../wasm.js"
+import { loadScheduler, type Placement, type Scheduler, type Statistics } from "../wasm.js"
 import { signature, type Joining, type Tensors } from "./join.js"
 import { Lanes, type LaneState } from "./lanes.js"
 import type { ModelFacts } from "./lane.js"
@@ -171,9 +171,17 @@ export class BatchInferenceEngine {
 
   async #start(): Promise<void> {
     try {
-      this.#scheduler = await openScheduler(this.#policy)
-      const facts = await this.#lanes.open()
-      if (this.#state.name === "starting") this.#state = { name: "running", facts }
+      const [facts] = await Promise.all([this.#lanes.open(), loadScheduler()])
+      const scheduler = await openScheduler(this.#policy, facts.joining)
+      if (this.#state.name === "starting") {
+        this.#scheduler = scheduler
+        this.#state = { name: "running", facts }
+        for (const [lane, { state }] of this.#lanes.states().entries()) {
+          if (state === "idle") scheduler.use(each => each.openLane(lane, 1))
+        }
+      } else {
+        scheduler.free()
+      }
     } catch (thrown) {
       this.#fail(toSentinelError(thrown, "start"))
     }

@@ -17,7 +17,8 @@ export interface LaneState {
 
 /** How many lanes to keep open, and how to make one. */
 export interface LanePlan {
-  count: number
+  /** Where it depends on the model, it is asked for when the first is open. */
+  count: number | ((facts: ModelFacts) => number)
   open: OpenLane
 }
 
@@ -55,19 +56,17 @@ export class Lanes {
     this.#plan = plan
     this.#world = world
     this.#events = events
-    this.#slots = Array.from({ length: plan.count }, () => ({
-      lane: undefined,
-      status: { state: "opening", batches: 0, inputs: 0, restarts: 0, lastError: undefined },
-      failures: 0,
-    }))
+    this.#slots = typeof plan.count === "number" ? slots(plan.count) : slots(1)
   }
 
   /** Opens all of them; what the model is. */
   async open(): Promise<ModelFacts> {
     // The first alone: if the model is at fault, one says so; and what it compiles others need not.
-    await this.#open(0)
+    const { facts } = await this.#open(0)
+    const { count } = this.#plan
+    if (typeof count === "function") this.#slots.push(...slots(count(facts) - 1))
     await Promise.all(this.#slots.slice(1).map((_, at) => this.#open(at + 1)))
-    return (this.#slots[0]?.lane as Lane).facts
+    return facts
   }
 
   async run(at: number, parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]> {
@@ -104,7 +103,7 @@ export class Lanes {
     await Promise.all(closed)
   }
 
-  async #open(at: number): Promise<void> {
+  async #open(at: number): Promise<Lane> {
     const slot = this.#slots[at] as Slot
     slot.status.state = "opening"
     const lane = await this.#plan.open(this.#closing.signal)
@@ -117,6 +116,7 @@ export class Lanes {
     slot.status.state = "idle"
     lane.lost.then(error => { this.#lost(at, lane, error) }, () => undefined)
     this.#events.opened(at)
+    return lane
   }
 
   #lost(at: number, lane: Lane, error: SentinelError): void {
@@ -152,4 +152,12 @@ export class Lanes {
     })
     this.#callOffs.add(callOff)
   }
+}
+
+function slots(count: number): Slot[] {
+  return Array.from({ length: count }, () => ({
+    lane: undefined,
+    status: { state: "opening", batches: 0, inputs: 0, restarts: 0, lastError: undefined },
+    failures: 0,
+  }))
 }

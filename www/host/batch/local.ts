@@ -47,8 +47,14 @@ export class LocalLane implements Lane {
 
   async run(parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]> {
     if (rows === undefined) return Promise.all(parts.map(feeds => this.#run(feeds)))
-    const outputs = await this.#run(toTensors(join(parts, this.facts.joining)))
-    return split(await onHost(outputs), rows, this.facts.joining).map(toTensors)
+    const outputs = await this.runJoined(join(parts, this.facts.joining), rows)
+    return outputs.map(toTensors)
+  }
+
+  /** Runs a batch that is joined, or one input as it is where `rows` is undefined; each output has a buffer of its own. */
+  async runJoined(feeds: Record<string, TensorData>, rows: readonly number[] | undefined): Promise<Record<string, TensorData>[]> {
+    const outputs = await onHost(await this.#run(toTensors(feeds)))
+    return rows === undefined ? [outputs] : split(outputs, rows, this.facts.joining)
   }
 
   close(): Promise<void> {
