@@ -14,6 +14,7 @@ const needs = (...names) => {
 }
 const OCR = needs("ppocrv4_det.onnx", "ppocrv4_rec.onnx")
 const MAGIKA = needs("magika_v3_3.onnx", "magika_v3_3.config.json", "magika_content_types.json")
+const speechFile = existsSync(inRepository("tests/fixtures/speech/speech.wav")) ? {} : { skip: "no tests/fixtures/speech/speech.wav" }
 
 function demo(...args) {
   return new Promise(resolve => {
@@ -133,6 +134,31 @@ test("batches_show_a_table_and_a_histogram_and_no_bar_where_nobody_watches", asy
   assert.match(stdout, /totalInputs +3 +avgBatchSize +[\d.]+\n/)
   assert.match(stdout, /p99Latency +[\d.]+ ms\n/)
   assert.match(stdout, /≤ [\d.]+ ms +\d+  █+\n/)
+})
+
+test("a_stream_polls_frames_for_as_long_as_it_is_told", async () => {
+  const { results } = await demoJson("--mode", "stream", "--provider", "cpu", "--duration", "1", "--fps", "20", "--batch-size", "4", "--num-inputs", "10")
+  const [{ statistics, right, failures, elapsedMs, nWorkers }] = results
+  const { totalInputs, totalOutputs, totalDropped, totalCancelled } = statistics
+  assert.ok(totalOutputs >= 1 && totalOutputs <= 21, `${totalOutputs} results`)
+  assert.equal(totalInputs, totalOutputs + totalDropped + totalCancelled)
+  assert.deepEqual([right, failures.count, nWorkers], [totalOutputs, 0, 0])
+  assert.ok(elapsedMs >= 1000)
+})
+
+test("a_stream_runs_on_workers_by_the_policy_that_is_named", async () => {
+  const { exitCode, stdout, stderr } = await demo("--mode", "stream", "--provider", "cpu", "--duration", "0.5", "--workers", "2", "--policy", "queue")
+  assert.equal(exitCode, 0, stderr)
+  assert.match(stdout, /cpu on 2 workers\n/)
+  assert.match(stdout, /[1-9]\d* results of [1-9]\d* inputs in [\d.]+ s, 0 dropped/)
+})
+
+test("the_speech_detector_hears_a_file", { ...needs("silero_vad.onnx"), ...speechFile }, async () => {
+  const { results } = await demoJson("--mode", "stream", "--provider", "cpu", "--model", "silero_vad", "--duration", "2")
+  const [{ finding, statistics, failures }] = results
+  assert.match(finding, /^speech in [1-9]\d* of \d+ windows$/)
+  assert.ok(statistics.totalOutputs <= 2000 / 32 + 2, `${statistics.totalOutputs} windows in two seconds`)
+  assert.equal(failures.count, 0)
 })
 
 const script = existsSync("/usr/bin/script") ? {} : { skip: "no script(1) to play a terminal" }

@@ -1,6 +1,6 @@
 import { BatchInferenceEngine, type BatchEngineOptions, type BatchStatistics } from "../host/index.js"
 import { milliseconds, printable, type Paint } from "../cli/terminal.js"
-import { placeOf } from "./measure.js"
+import { placeName, placeOf } from "./place.js"
 import { showHistogram, showStatistics } from "./statistics.js"
 import type { Feeds, Subject } from "./subject.js"
 
@@ -9,8 +9,8 @@ export interface BatchReport {
   mode: "batch" | "async"
   model: string
   inputs: string
-  /** As they were asked for; none is the calling thread. */
-  workers: number | "auto"
+  /** None is the calling thread. */
+  nWorkers: number
   backend: string
   reason: string
   /** How inputs are joined, or why they run alone. */
@@ -69,7 +69,7 @@ export async function runBatches(subject: Subject, { mode, nInputs, engine: opti
       mode,
       model: subject.name,
       inputs: subject.about,
-      workers: options.workers ?? 0,
+      nWorkers: options.workers === 0 ? 0 : engine.getStats().workers.length,
       ...placeOf(engine.placement()),
       joining: { mode: engine.joining.mode, reason: engine.joining.reason },
       startMs,
@@ -103,13 +103,13 @@ async function iterate(engine: BatchInferenceEngine, subject: Subject, nInputs: 
 
 /** The report for people. */
 export function showBatches(report: BatchReport, paint: Paint): string {
-  const { model, inputs, backend, reason, joining, startMs, elapsedMs, statistics, failures, right } = report
-  const { totalInputs, totalOutputs, workers, histogram } = statistics
-  const joined = joining.mode === "alone" ? `one by one: ${joining.reason}` : `in batches of up to ${statistics.batchSize}`
+  const { model, inputs, nWorkers, backend, reason, joining, startMs, elapsedMs, statistics, failures, right } = report
+  const { totalInputs, totalOutputs, histogram } = statistics
+  const joined = joining.mode === "alone" ? `one by one: ${joining.reason}` : statistics.batchSize === 1 ? "one by one" : `in batches of up to ${statistics.batchSize}`
   const failed = failures.first === undefined ? [] : [paint.bad(`  ${failures.count} failed; ${failures.first.id}: ${failures.first.code}: ${printable(failures.first.message)}`)]
   return [
     `${paint.bold(model)}  ${paint.dim(printable(inputs))}`,
-    `  ${paint.accent(backend)} on ${place(report.workers, workers.length)}, ${printable(joined)}`,
+    `  ${paint.accent(backend)} on ${placeName(nWorkers)}, ${printable(joined)}`,
     ...(reason === "" ? [] : [paint.dim(`  ${backend}: ${printable(reason)}`)]),
     "",
     `  ${totalOutputs} of ${totalInputs} in ${milliseconds(elapsedMs)}, ${perSecond(totalOutputs, elapsedMs)} ${paint.dim(`(start ${milliseconds(startMs)})`)}`,
@@ -121,11 +121,6 @@ export function showBatches(report: BatchReport, paint: Paint): string {
     showHistogram(histogram, paint),
     "",
   ].join("\n")
-}
-
-function place(asked: number | "auto", nLanes: number): string {
-  if (asked === 0) return "this thread"
-  return nLanes === 1 ? "1 worker" : `${nLanes} workers`
 }
 
 function perSecond(count: number, elapsedMs: number): string {

@@ -12,6 +12,7 @@ import { HELP, readArguments, type DemoArguments } from "./options.js"
 import type { DemoOptions, Files, Part, Result } from "./part.js"
 import { showPart } from "./print.js"
 import { ProgressBar } from "./progress.js"
+import { runStream, showStream, type StreamReport } from "./stream.js"
 import { subjectOf, type Subject } from "./subject.js"
 import { text } from "./text.js"
 
@@ -24,6 +25,7 @@ const files: Files = {
   model: name => existing(`${checkout}target/models/${name}`, "pkg-scripts/fetch-models brings it"),
   fixture: name => existing(`${checkout}tests/fixtures/${name}`, "it is part of the checkout"),
   modelFolders: [`${checkout}target/models/`, `${checkout}tests/fixtures/models/`],
+  speech: `${checkout}tests/fixtures/speech/speech.wav`,
   samples: [
     fileURLToPath(import.meta.url),
     ...["images/rendered_text.png", "digits/digits.onnx", "digits/digits.npz", "digits/train.py"].map(name => `${checkout}tests/fixtures/${name}`),
@@ -56,15 +58,14 @@ function prepared(args: DemoArguments): (gpu: Gpu) => Promise<unknown[]> {
       return gpu => runParts(chosen.length === 0 ? PARTS : chosen, args, gpu)
     }
     case "batch":
-    case "async": {
+    case "async":
+    case "stream": {
       const { mode } = args
       const [name = "digits", ...others] = args.models
       if (others.length > 0) throw new SentinelError("INVALID_INPUT", `--model: --mode ${mode} takes one, got ${args.models.join(", ")}`)
       const subject = subjectOf(name, files, args.seed)
       return async () => [await runEngine(subject, mode, args)]
     }
-    case "stream":
-      throw new SentinelError("INVALID_INPUT", "--mode: stream is not there")
   }
 }
 
@@ -86,14 +87,17 @@ async function runParts(parts: readonly Part[], args: DemoArguments, gpu: Gpu): 
   return results
 }
 
-async function runEngine(subject: Subject, mode: "batch" | "async", args: DemoArguments): Promise<BatchReport> {
+async function runEngine(subject: Subject, mode: "batch" | "async" | "stream", args: DemoArguments): Promise<BatchReport | StreamReport> {
   const bar = new ProgressBar(process.stderr, paintFor(process.stderr))
-  const { batchSize, workers, nInputs } = args
+  const { batchSize, workers, nInputs, durationS, fps, policy } = args
+  const engine = { ...sessionOptions(args.provider), batchSize, workers }
+  const progress = (share: number, text: string) => bar.update(share, text)
   try {
-    const engine = { ...sessionOptions(args.provider), batchSize, workers }
-    const report = await runBatches(subject, { mode, nInputs, engine, progress: (share, text) => bar.update(share, text) })
+    const report = mode === "stream"
+      ? await runStream(subject, { durationS, fps, policy, engine, progress })
+      : await runBatches(subject, { mode, nInputs, engine, progress })
     bar.clear()
-    if (!args.json) print(showBatches(report, paint))
+    if (!args.json) print(report.mode === "stream" ? showStream(report, paint) : showBatches(report, paint))
     return report
   } finally {
     bar.clear()

@@ -1,5 +1,6 @@
-import { InferenceSession, SentinelError, type Placement, type Tensor } from "../host/index.js"
+import { InferenceSession, SentinelError, type Tensor } from "../host/index.js"
 import type { Step } from "./part.js"
+import { placeOf } from "./place.js"
 
 /** Extra runs stop here, so that a slow device does not hold up the demo. */
 const REPEAT_BUDGET_MS = 1500
@@ -61,13 +62,6 @@ export function onlyOutput(outputs: Record<string, Tensor>): Tensor {
 /** The name and the figures of a model for the report. */
 export function stepOf(name: string, { backend, reason, timing }: Measured): Step {
   return { name, backend, reason, ...timing }
-}
-
-/** The backends of a whole model, and the reason where it is the same for all of it. */
-export function placeOf(placement: readonly Placement[]): { backend: string; reason: string } {
-  const unique = (field: "backend" | "reason") => [...new Set(placement.map(node => node[field]))]
-  const reasons = unique("reason")
-  return { backend: unique("backend").join(" + "), reason: reasons.length === 1 ? reasons.join() : "" }
 }
 
 async function timedRun(session: InferenceSession, feeds: Record<string, Tensor>) {

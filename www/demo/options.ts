@@ -25,10 +25,10 @@ basic   reads text in a picture, handwritten digits and the types of files; runs
 
 batch   gives inputs to a BatchInferenceEngine, which calls back; async awaits it, in the order of the inputs
   --num-inputs n      how many (10)
-stream  polls frames into a StreamingInferenceEngine
+stream  polls frames into a StreamingInferenceEngine; silero_vad hears speech
   --duration s        for how many seconds (5)
   --fps n             frames per second (30)
-  --policy name       what a slow model does to frames: ${POLICIES.join(", ")} (latest)
+  --policy name       what a slow model does to frames: ${POLICIES.join(", ")} (latest; queue for speech)
 all three
   --batch-size n      the most inputs in one batch, or auto (4)
   --workers n         how many worker threads, or auto; with 0 everything runs on the calling thread (0)
@@ -45,7 +45,7 @@ export interface DemoArguments {
   nInputs: number
   durationS: number
   fps: number
-  policy: Policy
+  policy: Policy | undefined
   batchSize: number | "auto"
   workers: number | "auto"
   seed: number
@@ -66,7 +66,7 @@ export function readArguments(args: readonly string[]): DemoArguments {
     nInputs: whole("num-inputs", values["num-inputs"], 1, 10_000_000),
     durationS: seconds("duration", values.duration),
     fps: whole("fps", values.fps, 1, 1000),
-    policy: word("policy", values.policy, POLICIES),
+    policy: values.policy === undefined ? undefined : word("policy", values.policy, POLICIES),
     batchSize: values["batch-size"] === "auto" ? "auto" : whole("batch-size", values["batch-size"], 1, 65_536, " or auto"),
     workers: values.workers === "auto" ? "auto" : whole("workers", values.workers, 0, 64, " or auto"),
     seed: whole("seed", values.seed, 0, 2 ** 31),
@@ -89,7 +89,7 @@ function parsed(args: readonly string[]) {
         "num-inputs": { type: "string", default: "10" },
         duration: { type: "string", default: "5" },
         fps: { type: "string", default: "30" },
-        policy: { type: "string", default: "latest" },
+        policy: { type: "string" },
         "batch-size": { type: "string", default: "4" },
         workers: { type: "string", default: "0" },
         seed: { type: "string", default: "0" },

@@ -8,6 +8,8 @@ export interface Files {
   fixture(name: string): string
   /** Where models are looked for by name. */
   modelFolders: string[]
+  /** Somebody says something; it need not be there. */
+  speech: string
   /** What the type of is told when no file is named. */
   samples: string[]
 }

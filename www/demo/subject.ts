@@ -4,6 +4,7 @@ import { basename } from "node:path"
 import { SentinelError, Tensor, tools, type InferenceSession } from "../host/index.js"
 import { onlyOutput } from "./measure.js"
 import type { Files } from "./part.js"
+import { speech, type Live } from "./speech.js"
 
 export type Feeds = Record<string, Tensor>
 type Metadata = readonly InferenceSession.ValueMetadata[]
@@ -20,6 +21,8 @@ export interface Subject {
   input(at: number, metadata: Metadata): Promise<Feeds>
   /** Whether the outputs of input number `at` are right, where that is known. */
   isRight?(outputs: Feeds, at: number): Promise<boolean>
+  /** What a stream is made of, where that is not its inputs in turn. */
+  live?: Live
 }
 
 const N_MADE_UP = 16
@@ -33,8 +36,7 @@ const SILERO_RATE = 16_000
 export function subjectOf(name: string, files: Files, seed: number): Subject {
   if (name === "digits") return digits(files)
   const path = pathOf(name, files)
-  if (/silero_vad[^/]*$/.test(path)) return { ...madeUp(path, seed), about: "noise, one window each", ...inTurn(N_MADE_UP, async at => sileroFeeds(seed + at)) }
-  return madeUp(path, seed)
+  return isSilero(path) ? silero(path, files, seed) : madeUp(path, seed)
 }
 
 function pathOf(name: string, files: Files): string {
@@ -89,6 +91,22 @@ function inTurn(nDistinct: number, make: Subject["input"]): Pick<Subject, "nDist
 function randomFeeds(inputs: readonly InferenceSession.TensorValueMetadata[], seed: number): Feeds {
   const dims = (shape: readonly (number | string)[]) => shape.map((dim, axis) => (typeof dim === "number" ? dim : axis === 0 ? 1 : FREE_SIZE))
   return Object.fromEntries(inputs.map(input => [input.name, tools.randomTensor(input, dims(input.shape), seed)]))
+}
+
+function isSilero(path: string): boolean {
+  return /^silero_vad/.test(basename(path))
+}
+
+/** Windows of noise; a stream hears speech where its file is there. */
+function silero(path: string, files: Files, seed: number): Subject {
+  const live = speech(files.speech)
+  return {
+    name: basename(path),
+    path,
+    about: "noise, one window each",
+    ...inTurn(N_MADE_UP, async at => sileroFeeds(seed + at)),
+    ...(live === undefined ? {} : { live }),
+  }
 }
 
 /** The first step of a stream of speech: a window without a past. */
