@@ -11,7 +11,6 @@ pub mod kernel;
 pub mod model;
 pub mod ops;
 pub mod passes;
-#[cfg(feature = "tools")]
 pub mod picture;
 pub mod plan;
 pub mod schedule;

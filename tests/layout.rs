@@ -15,7 +15,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("model", &["error", "tensor", "ops", "graph"]),
     ("schedule", &[]),
     ("inspect", &["tensor", "graph", "model"]),
-    ("picture", &["error", "tensor"]),
+    ("picture", &["error", "tensor", "kernel"]),
     ("passes", &["error", "tensor", "ops", "graph"]),
     ("plan", &["error", "tensor", "kernel", "ops", "graph"]),
     (

@@ -10,7 +10,11 @@ mod engine;
 #[cfg(feature = "web-gpu")]
 mod failures;
 #[cfg(feature = "web-gpu")]
+mod frames;
+#[cfg(feature = "web-gpu")]
 mod gpu;
+#[cfg(any(feature = "tools", feature = "web-gpu"))]
+mod image_spec;
 #[cfg(feature = "scheduler")]
 mod scheduler;
 #[cfg(feature = "tools")]

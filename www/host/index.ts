@@ -30,6 +30,8 @@ export { StreamingInferenceEngine, type StreamingEngineOptions, type StreamingSt
 export type { StreamEvent, StreamListener } from "./stream/events.js"
 export type { AudioSpec, PictureSpec, Preprocess, StreamInputInfo, StreamOptions, StreamResult, StreamResultInfo } from "./stream/options.js"
 export type { StreamPolicy } from "./stream/pacer.js"
+export type { PictureSource } from "./stream/picture.js"
+export { createPreprocessor, type Preprocessor, type PreprocessSpec } from "./stream/preprocess.js"
 export type { ObjectWritable, StreamHandler, StreamTarget } from "./stream/sinks.js"
 export type { StreamSource } from "./stream/sources.js"
 export type { StreamStatistics } from "./stream/stream.js"

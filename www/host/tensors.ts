@@ -107,7 +107,7 @@ export function zeros(name: string, type: string, dims: number[]): Tensor {
 }
 
 /** The tensor in a GPU buffer of its own, which goes with `dispose()`. */
-function fromGpuTensor(name: string, { type, dims, gpuTensor }: GpuTensorData, gpu: SharedGpu, instance: Instance<EngineModule>): Tensor {
+export function fromGpuTensor(name: string, { type, dims, gpuTensor }: GpuTensorData, gpu: SharedGpu, instance: Instance<EngineModule>): Tensor {
   const handle = new Handle<GpuTensor>(instance, gpuTensor)
   try {
     const buffer = handle.use(tensor => tensor.buffer)
@@ -125,7 +125,7 @@ function fromGpuTensor(name: string, { type, dims, gpuTensor }: GpuTensorData, g
   } catch (thrown) {
     handle.free()
     // onnxruntime's tensors have fewer types on the GPU than elsewhere.
-    throw thrown instanceof TypeError ? new SentinelError("DTYPE_MISMATCH", `output "${name}": ${thrown.message}`) : thrown
+    throw thrown instanceof TypeError ? new SentinelError("DTYPE_MISMATCH", `"${name}": ${thrown.message}`) : thrown
   }
 }
 

@@ -134,6 +134,16 @@ export interface GpuTensor {
   free(): void
 }
 
+/** Makes tensors of frames on a device, as one description says. */
+export interface FrameImporter {
+  /**
+   * `source` is what WebGPU's `copyExternalImageToTexture` takes, or a `DecodedImage`; `width` and `height` are its size.
+   * It may change once this is settled.
+   */
+  import(source: object, width: number, height: number): Promise<GpuTensorData>
+  free(): void
+}
+
 /** A device with what its sessions share. */
 export interface EngineGpu {
   /** What sessions and tensors hold on it at present. */
@@ -193,6 +203,9 @@ export interface EngineModule {
   EngineGpu: {
     open(device: unknown, facts: AdapterFacts): EngineGpu
   }
+  FrameImporter: {
+    open(gpu: EngineGpu, spec: ImageSpec): FrameImporter
+  }
 }
 
 export interface WonnxSession {
@@ -209,19 +222,21 @@ export interface ImageSpec {
   /** `[1, c, h, w]` or `[c, h, w]`, in NHWC `[1, h, w, c]` or `[h, w, c]`; `[h, w]` is grey in either. */
   dims: number[]
   layout: "NCHW" | "NHWC"
-  type: "float32" | "uint8"
-  /** Pixels have values in 0..=255; without a scale, float32 brings them to 0..=1. */
+  type: "float32" | "float16" | "uint8"
+  /** Pixels have values in 0..=255; without a scale, floats are brought to 0..=1. */
   scale?: number
   /** One number for all channels, or one for each. */
   mean?: number[]
   std?: number[]
   fit?: "stretch" | "letterbox" | "crop"
+  /** What a letterbox leaves free, in pixel values of 0..=255: one number for all channels, or one for each; without it 0. */
+  fill?: number[]
   colorOrder?: "RGB" | "BGR" | "GRAY"
   /** The part of the picture to take. */
   region?: Region
 }
 
-/** A rectangle in pixels: its middle, its size, and its turn in radians where it has one. */
+/** A rectangle in pixels: its left upper corner, its size, and its turn about its middle in radians where it has one. */
 export interface Region {
   x: number
   y: number

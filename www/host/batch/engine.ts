@@ -1,5 +1,6 @@
 import type { Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
+import type { SessionGpu } from "../handler.js"
 import type { Handle } from "../instance.js"
 import { loadScheduler, type Placement, type Scheduler, type Statistics } from "../wasm.js"
 import { signature, type Joining, type Tensors } from "./join.js"
@@ -93,6 +94,11 @@ export class BatchInferenceEngine {
   /** How inputs are joined, or why they are not. */
   get joining(): Joining {
     return this.#running().joining
+  }
+
+  /** @internal */
+  get gpu(): SessionGpu | undefined {
+    return this.#lanes.gpu
   }
 
   /** Where each node of the model runs, and why there. */

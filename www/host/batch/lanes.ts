@@ -1,5 +1,6 @@
 import type { Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
+import type { SessionGpu } from "../handler.js"
 import type { Tensors } from "./join.js"
 import type { Lane, ModelFacts, OpenLane } from "./lane.js"
 import type { World } from "./world.js"
@@ -67,6 +68,12 @@ export class Lanes {
     if (typeof count === "function") this.#slots.push(...slots(count(facts) - 1))
     await Promise.all(this.#slots.slice(1).map((_, at) => this.#open(at + 1)))
     return facts
+  }
+
+  /** The device on which a tensor is where every batch runs. */
+  get gpu(): SessionGpu | undefined {
+    const [slot, ...others] = this.#slots
+    return others.length === 0 ? slot?.lane?.gpu : undefined
   }
 
   async run(at: number, parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]> {

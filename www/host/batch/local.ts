@@ -1,6 +1,6 @@
 import type { InferenceSession, Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
-import { SessionHandler } from "../handler.js"
+import { SessionHandler, type SessionGpu } from "../handler.js"
 import { toTensorData } from "../tensors.js"
 import type { TensorData } from "../wasm.js"
 import { join, split, toTensors, type Joining, type Tensors } from "./join.js"
@@ -43,6 +43,10 @@ export class LocalLane implements Lane {
 
   get fault(): SentinelError | undefined {
     return this.#fault
+  }
+
+  get gpu(): SessionGpu | undefined {
+    return this.#session.gpu
   }
 
   async run(parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]> {

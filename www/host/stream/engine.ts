@@ -7,7 +7,7 @@ import { Handle, type Instance } from "../instance.js"
 import { loadScheduler, type Placement, type SchedulerModule } from "../wasm.js"
 import { Listeners, type StreamListener } from "./events.js"
 import { streamPlan, type StreamOptions, type StreamResult } from "./options.js"
-import { preparation } from "./preparation.js"
+import { openPreparation } from "./preparation.js"
 import { Results } from "./results.js"
 import { sinkOf, type Sink, type StreamTarget } from "./sinks.js"
 import { sourceOf, type Source, type StreamSource } from "./sources.js"
@@ -30,7 +30,7 @@ export interface StreamingStatistics extends BatchStatistics {
 }
 
 /** The part of the batch engine that streams use. */
-export type StreamBatcher = Pick<BatchInferenceEngine, "start" | "facts" | "placement" | "run" | "ready" | "getStats" | "stop">
+export type StreamBatcher = Pick<BatchInferenceEngine, "start" | "facts" | "gpu" | "placement" | "run" | "ready" | "getStats" | "stop">
 
 /** So many streams that are over are remembered. */
 const MAX_REMEMBERED = 64
@@ -44,6 +44,7 @@ export class StreamingInferenceEngine {
   readonly #streams = new Map<string, Stream>()
   readonly #listeners = new Listeners()
   #scheduler: Instance<SchedulerModule> | undefined
+  #turn: Promise<void> | undefined
 
   constructor(options: StreamingEngineOptions, world: StreamWorld = realStreamWorld, batcher?: StreamBatcher) {
     const { constants = {}, maxDelayMs = 0, ...rest } = options
@@ -155,7 +156,7 @@ export class StreamingInferenceEngine {
 
   #open(
     name: string,
-    given: unknown,
+    input: unknown,
     target: StreamTarget<unknown> | undefined,
     options: StreamOptions<never, unknown>,
     facts: ModelFacts,
@@ -164,12 +165,13 @@ export class StreamingInferenceEngine {
     const world = this.#world
     const abort = new AbortController()
     const { signal } = abort
-    const { policy, isPaced, open } = sourceOf(given, { options, world, signal, tell: event => { stream.hear(event) } })
+    const { policy, isPaced, open } = sourceOf(input, { options, world, signal, tell: event => { stream.hear(event) } })
     const nLanes = Math.max(1, this.#batcher.getStats().workers.length)
     const plan = streamPlan(options, { policy, maxInFlight: this.#batchRows * nLanes })
     const constants = { ...this.#constants, ...options.constants }
     const state = new RecurrentState(options.state ?? {}, options.initialState ?? {}, facts)
-    const prepare = preparation(options.preprocess, facts, [...state.inputNames, ...Object.keys(constants)], world)
+    const given = [...state.inputNames, ...Object.keys(constants)]
+    const preparation = openPreparation(options.preprocess, facts, given, { openPictures: world.openPictures, gpu: () => this.#batcher.gpu })
     const sink = target === undefined ? undefined : sinkOf(target)
     const stream: Stream = new Stream({
       name,
@@ -177,7 +179,7 @@ export class StreamingInferenceEngine {
       options,
       world,
       source: openSource(open, sink),
-      prepare,
+      preparation,
       constants,
       state,
       sink,
@@ -192,6 +194,9 @@ export class StreamingInferenceEngine {
   }
 
   async #run(feeds: Tensors, options: InputOptions): Promise<Outputs> {
+    // What becomes ready in one turn of the event loop is joined, where it would fill a batch one by one otherwise.
+    this.#turn ??= this.#world.nextTurn().finally(() => { this.#turn = undefined })
+    await this.#turn
     for (;;) {
       try {
         return await this.#batcher.run(feeds, options)

@@ -2,8 +2,8 @@ import type { Tensor } from "onnxruntime-common"
 import type { Outputs } from "../batch/engine.js"
 import type { Tensors } from "../batch/join.js"
 import { SentinelError } from "../errors.js"
-import type { ImageSpec } from "../wasm.js"
 import type { Pace, StreamPolicy } from "./pacer.js"
+import type { PreprocessSpec } from "./preprocess.js"
 
 /** What is known of an input while it is computed. */
 export interface StreamInputInfo {
@@ -43,13 +43,16 @@ export interface AudioSpec {
   input?: string
 }
 
-/** How pictures become tensors. */
-export interface PictureSpec extends ImageSpec {
+/** How pictures become tensors; the model may know the rest. */
+export interface PictureSpec extends PreprocessSpec {
   /** The model's input; not needed where there is only one that is neither state nor constant. */
   input?: string
 }
 
-/** Makes the model's inputs, or the one that is neither state nor constant, from what the source gives. */
+/**
+ * Makes the model's inputs, or the one that is neither state nor constant, from what the source gives. Tensors on a GPU that it
+ * makes are disposed of after their step.
+ */
 export type Preprocess<Value> = (value: Value, info: StreamInputInfo) => Tensors | Tensor | Promise<Tensors | Tensor>
 
 export interface StreamOptions<Value = unknown, Result = Outputs> {

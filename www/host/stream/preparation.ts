@@ -2,35 +2,61 @@ import { Tensor } from "onnxruntime-common"
 import type { Tensors } from "../batch/join.js"
 import type { ModelFacts } from "../batch/lane.js"
 import { SentinelError } from "../errors.js"
+import type { SessionGpu } from "../handler.js"
 import { isAudioSpec, wrongOption, type AudioSpec, type PictureSpec, type Preprocess, type StreamInputInfo, type StreamOptions } from "./options.js"
-import type { StreamWorld } from "./world.js"
+import type { PictureSource } from "./picture.js"
 import type { SampleWindow } from "./windows.js"
+import type { StreamWorld } from "./world.js"
 
-/** The model's inputs that are neither state nor constant, of what a source gave. */
-export type Prepare = (value: unknown, info: StreamInputInfo) => Tensors | Promise<Tensors>
+/** Makes a stream's values into the model's inputs that are neither state nor constant. */
+export interface Preparation {
+  prepare(value: unknown, info: StreamInputInfo): Tensors | Promise<Tensors>
+  /** Gives back what the inputs of one step hold, when it is done. */
+  discard(inputs: Tensors): void
+  /** Gives back what it holds itself. */
+  close(): Promise<void>
+}
+
+/** Where pictures are made into tensors, and what opens that. */
+export interface Studio {
+  openPictures: StreamWorld["openPictures"]
+  gpu(): SessionGpu | undefined
+}
 
 /** How a stream's values become inputs; `given` are the inputs that it has from elsewhere. */
-export function preparation(
+export function openPreparation(
   preprocess: StreamOptions<never, unknown>["preprocess"],
   facts: ModelFacts,
   given: readonly string[],
-  world: Pick<StreamWorld, "pictureTensor">,
-): Prepare {
+  studio: Studio,
+): Preparation {
   const free = facts.inputNames.filter(name => !given.includes(name))
   const named = (tensors: unknown): Tensors => (isTensor(tensors) ? { [onlyOne(free)]: tensors } : asTensors(tensors))
-  if (preprocess === undefined) return named
+  // What the source gives is the source's.
+  if (preprocess === undefined) return { prepare: named, discard() {}, async close() {} }
   if (typeof preprocess === "function") {
-    return (value, info) => {
-      const made = (preprocess as Preprocess<unknown>)(value, info)
-      return made instanceof Promise ? made.then(named) : named(made)
-    }
+    const prepare = async (value: unknown, info: StreamInputInfo) => named(await (preprocess as Preprocess<unknown>)(value, info))
+    return { prepare, discard, async close() {} }
   }
   if (typeof preprocess !== "object" || preprocess === null) throw wrongOption("preprocess", "a function, or a description for pictures or audio", preprocess)
   const { input = onlyOne(free), ...spec } = preprocess
   if (!free.includes(input)) throw wrongOption("preprocess.input", `one of the inputs "${free.join('", "')}"`, input)
-  if (!isAudioSpec(spec)) return async value => ({ [input]: await world.pictureTensor(value, spec as PictureSpec) })
-  const dims = windowDims(input, facts, spec)
-  return value => ({ [input]: new Tensor((value as SampleWindow).samples, dims) })
+  if (isAudioSpec(spec)) {
+    const dims = windowDims(input, facts, spec)
+    return { prepare: value => ({ [input]: new Tensor((value as SampleWindow).samples, dims) }), discard() {}, async close() {} }
+  }
+  const declared = facts.inputMetadata.find(({ name }) => name === input)
+  const pictures = studio.openPictures({ spec: spec as PictureSpec, gpu: () => studio.gpu(), ...(declared === undefined ? {} : { input: declared }) })
+  return {
+    prepare: async (value, { signal }) => ({ [input]: await pictures.toTensor(value as PictureSource, signal) }),
+    discard,
+    close: () => pictures.dispose(),
+  }
+}
+
+/** Tensors on the CPU go by themselves. */
+function discard(inputs: Tensors): void {
+  for (const tensor of Object.values(inputs)) if (tensor.location === "gpu-buffer") tensor.dispose()
 }
 
 /** A window along the last axis. */

@@ -8,11 +8,11 @@ import type { StreamEvent } from "./events.js"
 import type { StreamInputInfo, StreamOptions, StreamPlan, StreamResult, StreamResultInfo } from "./options.js"
 import type { SourceEvent } from "./media.js"
 import { Pacer } from "./pacer.js"
-import type { Prepare } from "./preparation.js"
+import type { Preparation } from "./preparation.js"
 import type { Results } from "./results.js"
 import type { Sink } from "./sinks.js"
 import type { Arrival, Source } from "./sources.js"
-import type { RecurrentState, StateStep } from "./state.js"
+import type { RecurrentState } from "./state.js"
 import type { StreamWorld } from "./world.js"
 
 /** What one stream has done. `totalInputs` counts the frames, too, that were lost before they could be taken. */
@@ -30,7 +30,7 @@ export interface StreamParts {
   options: StreamOptions<never, unknown>
   world: StreamWorld
   source: Source
-  prepare: Prepare
+  preparation: Preparation
   constants: Tensors
   state: RecurrentState
   sink: Sink<unknown> | undefined
@@ -43,9 +43,6 @@ export interface StreamParts {
   fault(): SentinelError | undefined
   tell(event: StreamEvent): void
 }
-
-/** After so long without a pause, what else waits for this thread has its turn. */
-const TURN_MS = 8
 
 /** One stream: does what its pacer says, and tells it what came of it. */
 export class Stream {
@@ -62,8 +59,8 @@ export class Stream {
   /** Why its source is about to end. */
   #sourceError: SentinelError | undefined
   #nErrorsInRow = 0
-  #turnMs: number
-  #hasDropped = false
+  /** Whether something came to nothing since the last question to the source. */
+  #isIdling = false
   #final: Statistics | undefined
   #setOver = () => {}
   #callOff = () => {}
@@ -71,7 +68,6 @@ export class Stream {
   constructor(parts: StreamParts) {
     this.#parts = parts
     this.#pacer = new Pacer(parts.plan)
-    this.#turnMs = parts.world.now()
     this.over = new Promise(resolve => { this.#setOver = resolve })
   }
 
@@ -177,7 +173,7 @@ export class Stream {
           break
         case "drop":
           counters.use(each => each.dropped())
-          this.#hasDropped = true
+          this.#isIdling = true
           this.#close(step.id)
           break
         case "cancel":
@@ -197,11 +193,10 @@ export class Stream {
   async #ask(): Promise<void> {
     const { source, world, counters } = this.#parts
     try {
-      // A source that is always ready would keep everything else from this thread.
-      if (this.#hasDropped || world.now() - this.#turnMs >= TURN_MS) {
-        this.#hasDropped = false
+      // What is computed waits for its turn; a source of which nothing is computed could keep everything else from this thread.
+      if (this.#isIdling) {
+        this.#isIdling = false
         await world.nextTurn()
-        this.#turnMs = world.now()
         if (this.#isStopping) return
       }
       const answer = await source.next()
@@ -211,8 +206,7 @@ export class Stream {
         this.#failure ??= this.#sourceError
         this.#pacer.sourceEnded()
       } else if (answer === "nothing") {
-        // Nothing is as good as something dropped: the next question waits for its turn.
-        this.#hasDropped = true
+        this.#isIdling = true
         this.#pacer.hadNothing()
       } else {
         counters.use(each => each.input())
@@ -227,20 +221,13 @@ export class Stream {
   }
 
   async #compute(id: number): Promise<void> {
-    const { name, prepare, constants, state, options, abort, world, run } = this.#parts
+    const { name, options, abort } = this.#parts
     const { capturedMs } = this.#arrivals.get(id) as Arrival
     const info: StreamInputInfo = { stream: name, id, capturedMs, signal: abort.signal }
-    const { postprocess, timeoutMs, priority } = options
-    const step = state.begin()
     try {
-      const feeds = { ...constants, ...step.feeds, ...await this.#prepared(id, info, prepare) }
-      const outputs = step.finish(await run(feeds, {
-        signal: abort.signal,
-        ...(timeoutMs === undefined ? {} : { timeoutMs }),
-        ...(priority === undefined ? {} : { priority }),
-      }))
-      const result = postprocess === undefined ? outputs : await postprocess(outputs, info)
-      this.#computed.set(id, { stream: name, id, capturedMs, latencyMs: world.now() - capturedMs, dropped: 0, outputs: result })
+      const outputs = await this.#step(info)
+      const result = options.postprocess === undefined ? outputs : await options.postprocess(outputs, info)
+      this.#computed.set(id, { stream: name, id, capturedMs, latencyMs: this.#parts.world.now() - capturedMs, dropped: 0, outputs: result })
       this.#nErrorsInRow = 0
       this.#pacer.settled(id, "computed")
     } catch (thrown) {
@@ -249,11 +236,28 @@ export class Stream {
     this.#pump()
   }
 
-  async #prepared(id: number, info: StreamInputInfo, prepare: Prepare): Promise<Tensors> {
+  /** The outputs for one input, and the state after it. */
+  async #step(info: StreamInputInfo): Promise<Outputs> {
+    const { preparation, constants, state, run, options: { timeoutMs, priority } } = this.#parts
+    const step = state.begin()
+    const inputs = await this.#prepare(info)
     try {
-      return await prepare(this.#arrivals.get(id)?.value, info)
+      const outputs = await run({ ...constants, ...step.feeds, ...inputs }, {
+        signal: info.signal,
+        ...(timeoutMs === undefined ? {} : { timeoutMs }),
+        ...(priority === undefined ? {} : { priority }),
+      })
+      return step.finish(outputs)
     } finally {
-      this.#close(id)
+      preparation.discard(inputs)
+    }
+  }
+
+  async #prepare(info: StreamInputInfo): Promise<Tensors> {
+    try {
+      return await this.#parts.preparation.prepare(this.#arrivals.get(info.id)?.value, info)
+    } finally {
+      this.#close(info.id)
     }
   }
 
@@ -267,6 +271,7 @@ export class Stream {
     const error = this.#note(thrown, id)
     counters.use(each => each.error())
     this.#nErrorsInRow += 1
+    this.#isIdling = true
     if (fault() !== undefined || this.#nErrorsInRow >= plan.maxErrors) this.#halt(error)
   }
 
@@ -288,16 +293,13 @@ export class Stream {
   }
 
   async #end(): Promise<void> {
-    const { source, sink, results, counters } = this.#parts
-    try {
-      await source.close()
-    } catch (thrown) {
-      this.#note(thrown)
-    }
-    try {
-      sink?.release()
-    } catch (thrown) {
-      this.#note(thrown)
+    const { source, preparation, sink, results, counters } = this.#parts
+    for (const release of [() => source.close(), () => preparation.close(), () => sink?.release()]) {
+      try {
+        await release()
+      } catch (thrown) {
+        this.#note(thrown)
+      }
     }
     this.#final = this.#count()
     counters.free()

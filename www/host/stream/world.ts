@@ -1,8 +1,6 @@
-import type { Tensor } from "onnxruntime-common"
 import { realWorld, type World } from "../batch/world.js"
-import { tools } from "../tools.js"
-import type { DecodedImage, ImageSpec } from "../wasm.js"
 import { audioWindows } from "./audio.js"
+import { Preprocessor, type PreprocessorOptions } from "./preprocess.js"
 import { videoFrames } from "./video.js"
 
 /** What streams know of time, media and pictures; tests have their own. */
@@ -11,8 +9,8 @@ export interface StreamWorld extends World {
   nextTurn(): Promise<void>
   videoFrames: typeof videoFrames
   audioWindows: typeof audioWindows
-  /** Makes the tensor of a picture. */
-  pictureTensor(picture: unknown, spec: ImageSpec): Promise<Tensor>
+  /** Makes pictures into tensors. */
+  openPictures(options: PreprocessorOptions): Pick<Preprocessor, "toTensor" | "dispose">
 }
 
 export const realStreamWorld: StreamWorld = {
@@ -20,7 +18,7 @@ export const realStreamWorld: StreamWorld = {
   nextTurn,
   videoFrames,
   audioWindows,
-  pictureTensor: (picture, spec) => tools.imageToTensor(picture as Uint8Array | DecodedImage, spec),
+  openPictures: options => new Preprocessor(options),
 }
 
 // A timer of no time waits for milliseconds in pages; a message does not.
