@@ -1,11 +1,13 @@
-import { BatchInferenceEngine, SentinelError, type BatchEngineOptions, type Tensor } from "../host/index.js"
+import { BatchInferenceEngine, openCamera, openScreen, SentinelError, StreamingInferenceEngine, type BatchEngineOptions, type StreamEvent, type Tensor } from "../host/index.js"
 import { describeOutput, type ModelSource } from "./bench.js"
-import { madeUpFeeds, makeFeeds, type PictureOptions } from "./inputs.js"
+import { openCanvas } from "./canvas.js"
+import { madeUpFeeds, makeFeeds, pictureSpec, type PictureOptions } from "./inputs.js"
 import { LiveView, TICK_MS } from "./liveview.js"
 import { byId, milliseconds } from "./view.js"
 
 type Feeds = Record<string, Tensor>
 type Source = "batch" | "canvas" | "camera" | "screen"
+type Policy = "latest" | "queue" | "drop-new"
 
 /** What the rest of the page says about a run. */
 export interface Choices {
@@ -15,6 +17,8 @@ export interface Choices {
   picture(): PictureOptions
   /** The files that inputs are made from, in turn; none where they are made up. */
   inputs(): Promise<{ file: Blob; isArrays: boolean }[]>
+  /** The pictures that the canvas moves. */
+  sampleUrls: readonly string[]
 }
 
 const N_MADE_UP = 16
@@ -50,7 +54,7 @@ async function work(source: Source, choices: Choices, view: LiveView): Promise<v
   working = abort
   view.begin(`Reading ${choices.model().name}`)
   try {
-    view.say(await runBatch(choices, view, abort.signal))
+    view.say(source === "batch" ? await runBatch(choices, view, abort.signal) : await runStream(source, choices, view, abort.signal))
   } catch (thrown) {
     if (abort.signal.aborted) view.say("Stopped")
     else view.fail(thrown instanceof SentinelError ? thrown.code : "INTERNAL", (thrown as Error).message)
@@ -83,6 +87,7 @@ async function runBatch(choices: Choices, view: LiveView, signal: AbortSignal): 
   let timer: ReturnType<typeof setInterval> | undefined
   try {
     await engine.start()
+    view.place(engine, engine.getStats(), options.workers !== 0)
     const distinct = await distinctInputs(engine, choices, Math.min(nInputs, N_MADE_UP))
     view.say(`Running ${nInputs} inputs`)
     const tick = () => {
@@ -100,10 +105,8 @@ async function runBatch(choices: Choices, view: LiveView, signal: AbortSignal): 
     }
     const elapsedMs = performance.now() - startedMs
     tick()
-    const statistics = engine.getStats()
-    view.place(engine, statistics, options.workers !== 0)
     if (failed !== undefined) throw failed
-    return `${statistics.totalOutputs} of ${nInputs} in ${milliseconds(elapsedMs)}, ${((nInputs / elapsedMs) * 1000).toFixed(0)} per second`
+    return `${engine.getStats().totalOutputs} of ${nInputs} in ${milliseconds(elapsedMs)}, ${((nInputs / elapsedMs) * 1000).toFixed(0)} per second`
   } finally {
     clearInterval(timer)
     await engine.stop()
@@ -127,6 +130,64 @@ async function* taken(distinct: readonly Feeds[], count: number): AsyncGenerator
     }
     yield distinct[at % distinct.length] as Feeds
   }
+}
+
+/** Streams until the source ends or the person stops it; what came of it. */
+async function runStream(source: Exclude<Source, "batch">, choices: Choices, view: LiveView, signal: AbortSignal): Promise<string> {
+  const options = engineOptions(choices, signal)
+  const engine = new StreamingInferenceEngine(options)
+  const latest = new Latest(choices, view)
+  // First of all: browsers want to be asked for a camera or a screen in the turn of the click.
+  const media = await opened(source, choices.sampleUrls)
+  let timer: ReturnType<typeof setInterval> | undefined
+  try {
+    view.preview(media)
+    await engine.start()
+    const unheard = engine.on("stream", event => tellEvent(event, view))
+    const { width = 0, height = 0 } = media.getVideoTracks()[0]?.getSettings() ?? {}
+    const { name: input, spec } = pictureSpec(engine.facts.inputMetadata, { width, height }, choices.picture())
+    await engine.startStream(source, media, outputs => { latest.outputs = outputs }, {
+      policy: value("live-policy") as Policy,
+      maxFps: byId<HTMLInputElement>("live-fps").valueAsNumber,
+      preprocess: { ...spec, input },
+      signal,
+    })
+    view.say(`Streaming the ${source}`)
+    view.place(engine, engine.getStats(), options.workers !== 0)
+    const tick = () => {
+      const { streams, totalBatches, avgBatchSize, avgInferenceTime } = engine.getStats()
+      const stream = streams[source]
+      if (stream !== undefined) view.statistics({ ...stream, totalBatches, avgBatchSize, avgInferenceTime })
+      latest.show()
+    }
+    timer = setInterval(tick, TICK_MS)
+    await engine.finished(source)
+    tick()
+    unheard()
+    const { totalOutputs = 0, totalDropped = 0 } = engine.getStats().streams[source] ?? {}
+    return `The ${source} ${signal.aborted ? "was stopped" : "ended"}: ${totalOutputs} results, ${totalDropped} frames dropped`
+  } finally {
+    clearInterval(timer)
+    await engine.stop()
+    for (const track of media.getTracks()) track.stop()
+  }
+}
+
+async function opened(source: Exclude<Source, "batch">, sampleUrls: readonly string[]): Promise<MediaStream> {
+  switch (source) {
+    case "canvas":
+      return openCanvas(sampleUrls)
+    case "camera":
+      return (await openCamera({ width: { ideal: 640 } })) as MediaStream
+    case "screen":
+      return (await openScreen()) as MediaStream
+  }
+}
+
+/** What goes wrong with single frames is shown, and the stream goes on. */
+function tellEvent({ type, message, error }: StreamEvent, view: LiveView): void {
+  if (type === "error" && error !== undefined) view.fail(error.code, error.message)
+  else if (type !== "started" && type !== "ended" && type !== "stopped" && type !== "failed") view.say(message)
 }
 
 /** The newest outputs; ranking them takes a moment, so only what is shown is ranked. */

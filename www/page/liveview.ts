@@ -76,13 +76,13 @@ export class LiveView {
   }
 
   /** Where a model runs, how its inputs are joined, and why. */
-  place(engine: Pick<BatchInferenceEngine, "placement" | "joining">, { workers, batchSize }: BatchStatistics, isPool: boolean): void {
+  place(engine: Pick<BatchInferenceEngine, "placement" | "facts">, { workers, batchSize }: BatchStatistics, isPool: boolean): void {
     const placement = engine.placement()
     const backends = [...new Set(placement.map(({ backend }) => backend))].join(" + ")
     const reasons = [...new Set(placement.map(({ reason }) => reason))]
     const where = isPool ? `${workers.length} worker${workers.length === 1 ? "" : "s"}` : "the page's own thread"
-    const { mode, reason } = engine.joining
-    const joined = mode === "alone" ? `inputs run one by one: ${reason}` : `joined in batches of up to ${batchSize}`
+    const { mode, reason } = engine.facts.joining
+    const joined = mode === "alone" ? `one by one: ${reason}` : batchSize === 1 ? "one by one" : `joined in batches of up to ${batchSize}`
     const why = reasons.length === 1 && reasons[0] !== "" ? ` (${reasons[0]})` : ""
     byId("live-place").replaceChildren(element("strong", "", backends), ` on ${where}, ${joined}${why}`)
     byId("live-place").hidden = false

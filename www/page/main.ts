@@ -22,6 +22,7 @@ const choices: Choices = {
   provider,
   labels: () => chosen.labels,
   picture: pictureOptions,
+  sampleUrls: Array.from({ length: 10 }, (_, digit) => sampleUrl(digit)),
   async inputs() {
     const { model = DIGITS, input } = chosen
     if (model !== DIGITS || input?.isSample === false) return input === undefined ? [] : [input]
