@@ -8,25 +8,31 @@ export interface Bar {
   value: number
 }
 
+/** How much time a chart shows: at least, so that the first values are not stretched, and at most. */
+export interface Span {
+  tickMs: number
+  leastSeconds: number
+  mostSeconds: number
+}
+
 /** A value over time: the newest at the right edge, the scale as large as the largest that is shown. */
 export class LineChart {
   readonly #frame: Frame
-  readonly #nPoints: number
+  readonly #span: Span
   readonly #line = svg("path", { class: "line" })
   readonly #area = svg("path", { class: "area" })
   #values: number[] = []
 
-  constructor(host: HTMLElement, nPoints: number, span: string) {
-    this.#nPoints = nPoints
+  constructor(host: HTMLElement, span: Span) {
+    this.#span = span
     this.#frame = new Frame(host)
     this.#frame.drawing.append(this.#area, this.#line)
-    this.#frame.setEnds(span, "now")
     this.clear()
   }
 
   push(value: number, text: string): void {
     this.#values.push(value)
-    if (this.#values.length > this.#nPoints) this.#values.shift()
+    if (this.#values.length > (this.#span.mostSeconds * 1000) / this.#span.tickMs) this.#values.shift()
     this.#frame.setValue(text)
     this.#draw()
   }
@@ -40,7 +46,10 @@ export class LineChart {
   #draw(): void {
     const most = niceCeiling(Math.max(1, ...this.#values))
     this.#frame.setMost(most)
-    const step = WIDTH / (this.#nPoints - 1)
+    const { tickMs, leastSeconds } = this.#span
+    const seconds = Math.max(leastSeconds, (this.#values.length * tickMs) / 1000)
+    this.#frame.setEnds(`${seconds.toFixed(0)} s ago`, "now")
+    const step = WIDTH / ((seconds * 1000) / tickMs - 1)
     // A single value is drawn as if it had stayed for a moment.
     const values = this.#values.length === 1 ? [...this.#values, ...this.#values] : this.#values
     const left = WIDTH - (values.length - 1) * step

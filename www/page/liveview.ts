@@ -1,11 +1,16 @@
 import type { BatchInferenceEngine, BatchStatistics, Statistics } from "../host/index.js"
 import type { OutputReport } from "./bench.js"
-import { BarChart, LineChart } from "./charts.js"
+import { BarChart, LineChart, type Span } from "./charts.js"
 import { byId, element, milliseconds, showOutput } from "./view.js"
 
 export const TICK_MS = 200
-const SHOWN_SECONDS = 30
-const N_POINTS = (SHOWN_SECONDS * 1000) / TICK_MS
+const SPAN: Span = { tickMs: TICK_MS, leastSeconds: 5, mostSeconds: 30 }
+
+const POLICIES: Record<string, string> = {
+  latest: "The newest frame takes the place of the one that waits.",
+  queue: "Frames wait in a queue; while it is full, the source waits.",
+  "drop-new": "Frames wait in a queue; while it is full, new ones are dropped.",
+}
 
 const SHOWN: Record<string, (statistics: Figures) => string> = {
   totalInputs: ({ totalInputs }) => String(totalInputs),
@@ -27,8 +32,8 @@ export type Figures = Omit<Statistics, "totalCancelled" | "localInputs" | "remot
 
 /** The part of the page that shows how a batch or a stream runs. */
 export class LiveView {
-  readonly #fps = new LineChart(byId("live-fps-chart"), N_POINTS, `${SHOWN_SECONDS} s ago`)
-  readonly #queue = new LineChart(byId("live-queue-chart"), N_POINTS, `${SHOWN_SECONDS} s ago`)
+  readonly #fps = new LineChart(byId("live-fps-chart"), SPAN)
+  readonly #queue = new LineChart(byId("live-queue-chart"), SPAN)
   readonly #latency = new BarChart(byId("live-latency-chart"))
   readonly #counters = new Map(Object.keys(SHOWN).map(name => [name, element("dd", "", "–")]))
   readonly #buttons = [...document.querySelectorAll<HTMLButtonElement>("#live-buttons [data-source]")]
@@ -41,13 +46,18 @@ export class LiveView {
       return tile
     })
     byId("live-statistics").replaceChildren(...tiles)
+    const policy = byId<HTMLSelectElement>("live-policy")
+    const explain = () => { byId("live-policy-about").textContent = POLICIES[policy.value] ?? "" }
+    policy.addEventListener("change", explain)
+    explain()
+    this.#await("Run a batch or start a stream.")
   }
 
   /** A run begins: nothing of a former one is left. */
   begin(status: string): void {
     byId("live-error").hidden = true
     byId("live-place").hidden = true
-    byId("live-outputs").replaceChildren()
+    this.#await("Waiting for the first result…")
     for (const chart of [this.#fps, this.#queue, this.#latency]) chart.clear()
     for (const value of this.#counters.values()) value.textContent = "–"
     for (const button of this.#buttons) button.disabled = true
@@ -73,6 +83,7 @@ export class LiveView {
     byId("live-error-message").textContent = message
     byId("live-error").hidden = false
     this.say("")
+    if (document.querySelector("#live-outputs .output") === null) this.#await("Run a batch or start a stream.")
   }
 
   /** Where a model runs, how its inputs are joined, and why. */
@@ -98,6 +109,11 @@ export class LiveView {
 
   outputs(reports: readonly OutputReport[], labels: readonly string[]): void {
     byId("live-outputs").replaceChildren(...reports.map(report => showOutput(report, labels)))
+  }
+
+  /** What stands where outputs will be. */
+  #await(text: string): void {
+    byId("live-outputs").replaceChildren(element("p", "hint", text))
   }
 
   statistics(figures: Figures): void {
