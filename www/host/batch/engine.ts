@@ -171,7 +171,8 @@ export class BatchInferenceEngine {
 
   /** Answers what waits with `CANCELLED`, waits for what runs, and gives everything back. */
   async stop(): Promise<void> {
-    if (this.#state.name !== "stopped") this.#fail(new SentinelError("CANCELLED", "the engine was stopped"))
+    const why = "the engine was stopped"
+    this.#fail(new SentinelError("CANCELLED", why), new SentinelError("RELEASED", why))
     if (this.#state.name === "stopped") await this.#state.stopped
   }
 
@@ -354,15 +355,15 @@ export class BatchInferenceEngine {
     if (group.inputs === 0) this.#groups.delete(text)
   }
 
-  /** Ends the engine: everybody who waits is told why. */
-  #fail(error: SentinelError): void {
+  /** Ends the engine: everybody who waits is told why, and whoever asks later. */
+  #fail(error: SentinelError, later = error): void {
     if (this.#state.name === "stopped") return
     const scheduler = this.#scheduler
     const keys = scheduler?.use(each => [...each.abandon()]) ?? []
     if (scheduler !== undefined) this.#final = this.getStats()
     scheduler?.free()
     this.#callOff()
-    this.#state = { name: "stopped", error: asReleased(error), stopped: this.#lanes.close() }
+    this.#state = { name: "stopped", error: later, stopped: this.#lanes.close() }
     for (const key of keys) this.#answer(key, undefined, named(this.#pending.get(key)?.id, error))
     this.#room.fail(error)
     this.#idle.release()
@@ -381,10 +382,6 @@ function checkNames(id: string, feeds: Tensors, known: readonly string[]): void 
 
 function named(id: string | undefined, error: SentinelError): SentinelError {
   return new SentinelError(error.code, `"${id ?? ""}": ${error.message}`, { cause: error })
-}
-
-function asReleased(error: SentinelError): SentinelError {
-  return error.code === "CANCELLED" ? new SentinelError("RELEASED", error.message) : error
 }
 
 const cancelled = (id: string) => new SentinelError("CANCELLED", `"${id}": cancelled by its signal`)

@@ -19,7 +19,7 @@ export type Request =
   /** Which files does this model name? The first request. */
   | { type: "prepare"; settings: WorkerSettings; engine: WebAssembly.Module; model: Uint8Array }
   /** Makes a session of it. */
-  | { type: "open"; options: WorkerOptions; external: ReadonlyMap<string, Uint8Array> }
+  | { type: "open"; options: WorkerOptions; external: { path: string; data: Uint8Array }[] }
   /** Runs a batch that is joined, or one input as it is where `rows` is undefined. */
   | { type: "run"; feeds: Record<string, TensorData>; rows: readonly number[] | undefined }
   /** Gives everything back. */

@@ -32,8 +32,8 @@ export class Pool {
   #engine: Promise<WebAssembly.Module> | undefined
   #reading: Reading | undefined
   #nOpening = 0
-  /** Workers that have still to be opened for the first time. */
-  #nMissing = 1
+  /** Workers that have still to be opened for the first time; infinite until it is known how many there are to be. */
+  #nMissing = Infinity
 
   /** @throws `INVALID_INPUT` for options that only hold on the calling thread. */
   constructor(options: BatchEngineOptions, policy: BatchPolicy, on = threads, world = realWorld) {
@@ -70,11 +70,12 @@ export class Pool {
       const options = { ...this.#options, signal, ...(isStart ? {} : { onProgress: () => {} }) }
       const reading = this.#read(options)
       const [engine, bytes] = await Promise.all([this.#compile(), reading.bytes, link.ready])
-      const model = bytes.slice()
+      const model = new Uint8Array(bytes)
       const { locations } = await link.ask({ type: "prepare", settings, engine, model }, [model.buffer])
       reading.external ??= readExternalData(this.#options.model, locations, options)
-      const external = await reading.external
-      const { facts } = await link.ask({ type: "open", options: workerOptions(this.#options), external })
+      const external = Array.from(await reading.external, ([path, data]) => ({ path, data: new Uint8Array(data) }))
+      const request = { type: "open" as const, options: workerOptions(this.#options), external }
+      const { facts } = await link.ask(request, external.map(({ data }) => data.buffer))
       if (isStart) this.#nMissing -= 1
       return new WorkerLane(link, facts, this.#policy.batchTimeoutMs, this.#world)
     } catch (thrown) {

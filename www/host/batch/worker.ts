@@ -28,8 +28,7 @@ export function serve(parent: Parent): void {
       }
       case "open": {
         if (model === undefined) throw new SentinelError("INTERNAL", "worker: asked to open a model that it was not given")
-        const externalData = Array.from(request.external, ([path, data]) => ({ path, data }))
-        lane = await LocalLane.open({ ...request.options, model, externalData })
+        lane = await LocalLane.open({ ...request.options, model, externalData: request.external })
         model = undefined
         return { answer: { facts: lane.facts }, transfer: [] }
       }
