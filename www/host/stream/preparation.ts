@@ -6,7 +6,7 @@ import type { SessionGpu } from "../handler.js"
 import { isAudioSpec, wrongOption, type AudioSpec, type PictureSpec, type Preprocess, type StreamInputInfo, type StreamOptions } from "./options.js"
 import type { PictureSource } from "./picture.js"
 import type { SampleWindow } from "./windows.js"
-import type { StreamWorld } from "./world.js"
+import type { StreamWorld } from "./stream-world.js"
 
 /** Makes a stream's values into the model's inputs that are neither state nor constant. */
 export interface Preparation {

@@ -6,14 +6,14 @@ import type { Handle } from "../instance.js"
 import type { Counters, Statistics } from "../wasm.js"
 import type { StreamEvent } from "./events.js"
 import type { StreamInputInfo, StreamOptions, StreamPlan, StreamResult, StreamResultInfo } from "./options.js"
-import type { SourceEvent } from "./media.js"
+import type { SourceEvent } from "./track.js"
 import { Pacer } from "./pacer.js"
 import type { Preparation } from "./preparation.js"
 import type { Results } from "./results.js"
 import type { Sink } from "./sinks.js"
 import type { Arrival, Source } from "./sources.js"
 import type { RecurrentState } from "./state.js"
-import type { StreamWorld } from "./world.js"
+import type { StreamWorld } from "./stream-world.js"
 
 /** What one stream has done. `totalInputs` counts the frames, too, that were lost before they could be taken. */
 export interface StreamStatistics extends Statistics {

@@ -1,26 +1,15 @@
 import { SentinelError } from "../errors.js"
 import { type Capture, Intake } from "./intake.js"
-import {
-  endTrack,
-  firstTrack,
-  listen,
-  type MediaTrack,
-  type MediaTracks,
-  type MediaWorld,
-  mediaWorld,
-  type OwnVideoElement,
-  type SourceEvent,
-  type Teller,
-  teller,
-  type VideoElement,
-  watchTrack,
-} from "./media.js"
 import { createPace } from "./pace.js"
+import { endTrack, firstTrack, isDevice, listen, type SourceEvent, type Teller, teller, watchTrack } from "./track.js"
+import { type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type OwnVideoElement, type VideoElement } from "./world.js"
 
 const PLACE = "videoFrames"
 
 /** Browsers lend a camera few frames at a time; who keeps this many has forgotten to close them. */
 const MAX_OPEN_FRAMES = 64
+/** A camera's frame that waited longer is given up for the next one. */
+const STALE_MS = 100
 
 export interface VideoOptions {
   /** Frames that come faster are skipped. */
@@ -56,6 +45,9 @@ export function captureVideo(source: MediaTracks | MediaTrack | VideoElement, op
   return new Intake<CapturedFrame>({
     capacity: 1,
     signal,
+    // A browser lends few frames of a camera, two at times: while a reader holds one, the one that waits grows old. What
+    // is drawn or shared may stand still, and then an old frame is the newest there is.
+    isStale: ({ capturedMs }) => !isVideoElement(given) && isDevice(given) && world.now() - capturedMs > STALE_MS,
     release: captured => captured.close(),
     abandon: () => openFrames.forEach(captured => captured.close()),
     open: intake => {
@@ -161,12 +153,15 @@ function readElement(video: VideoElement, sink: Sink): void {
   if (typeof video.requestVideoFrameCallback !== "function") {
     throw new SentinelError("IO", `${PLACE}: video elements have no requestVideoFrameCallback here; it needs a recent browser`)
   }
-  const end = () => {
+  const endIfOver = () => {
+    if (!video.ended && (video.srcObject as { active?: boolean } | null)?.active !== false) return
     tell({ type: "ended", message: `${PLACE}: the video has ended` })
     intake.end()
   }
-  if (video.ended) return end()
-  listen(video, "ended", end, intake)
+  // Where a track that its owner stops is not an end to an element, it suspends it.
+  for (const type of ["ended", "suspend"]) listen(video, type, endIfOver, intake)
+  endIfOver()
+  if (intake.isEnded) return
   listen(video, "error", () => endWith("ended", "IO", "the video cannot be played", undefined, sink), intake)
   if (document !== undefined) watchVisibility(document, sink)
   let request = 0
