@@ -10,8 +10,8 @@ import type { Feeds } from "./subject.js"
 export interface Live {
   about: string
   constants: Feeds
-  options: Pick<StreamOptions<Float32Array>, "state"> & { preprocess: AudioSpec }
-  source(): AsyncIterable<Float32Array>
+  options: Pick<StreamOptions<Int16Array>, "state"> & { preprocess: AudioSpec }
+  source(): AsyncIterable<Int16Array>
   /** Told the outputs of each step. */
   hear(outputs: Feeds): void
   /** What the latest outputs say, in a few characters. */
@@ -41,7 +41,7 @@ export function speech(path: string): Live | undefined {
       const samples = samplesOf(path, await readFile(path))
       const startedMs = performance.now()
       let atSample = 0
-      yield new Float32Array(CONTEXT)
+      yield new Int16Array(CONTEXT)
       for (;;) {
         for (let from = 0; from < samples.length; from += HOP) {
           await wait(Math.max(0, startedMs + (atSample / RATE) * 1000 - performance.now()))
@@ -61,13 +61,13 @@ export function speech(path: string): Live | undefined {
   }
 }
 
-/** The samples of a WAV file of one channel of 16 bits, from -1 to 1. */
-function samplesOf(path: string, file: Buffer): Float32Array {
+/** The samples of a WAV file of one channel of 16 bits. */
+function samplesOf(path: string, file: Buffer): Int16Array {
   const isWave = file.toString("latin1", 0, 4) === "RIFF" && file.toString("latin1", 8, 12) === "WAVE"
   for (let at = 12; isWave && at + 8 <= file.length; at += 8 + file.readUInt32LE(at + 4)) {
     if (file.toString("latin1", at, at + 4) !== "data") continue
-    const sizeBytes = Math.min(file.readUInt32LE(at + 4), file.length - at - 8)
-    return Float32Array.from({ length: sizeBytes >> 1 }, (_, sample) => file.readInt16LE(at + 8 + 2 * sample) / 2 ** 15)
+    const samples = Uint8Array.from(file.subarray(at + 8, at + 8 + file.readUInt32LE(at + 4)))
+    return new Int16Array(samples.buffer, 0, samples.length >> 1)
   }
   throw new SentinelError("IO", `${path}: expected a WAV file with samples`)
 }
