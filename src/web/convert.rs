@@ -4,6 +4,7 @@ use bytes::Bytes;
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
+use super::set;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -112,9 +113,4 @@ pub fn error_to_js(error: Error) -> JsValue {
 /// A property, or undefined.
 pub fn field(value: &JsValue, name: &str) -> JsValue {
     Reflect::get(value, &name.into()).unwrap_or(JsValue::UNDEFINED)
-}
-
-pub fn set(object: &JsValue, name: &str, value: &JsValue) {
-    // Only frozen objects and proxies refuse, and these objects are made here.
-    let _ = Reflect::set(object, &name.into(), value);
 }

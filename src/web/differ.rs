@@ -3,7 +3,8 @@
 use js_sys::Object;
 use wasm_bindgen::prelude::*;
 
-use super::convert::{error_to_js, set, tensor_from_js, tensor_to_js};
+use super::convert::{error_to_js, tensor_from_js, tensor_to_js};
+use super::set;
 use crate::inspect;
 use crate::session::Observed;
 

@@ -9,11 +9,12 @@ use js_sys::{Array, Function, Map, Object, Uint8Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-use super::convert::{error_to_js, set, sizes_from_js, tensors_from_js, tensors_to_js};
+use super::convert::{error_to_js, sizes_from_js, tensors_from_js, tensors_to_js};
 use super::device::WebDevice;
 use super::differ::observed_to_js;
 use super::gpu::{EngineGpu, check_fetch, feeds_from_js, fetched_to_js};
 use super::rows::rows_to_js;
+use super::set;
 use crate::backend::webgpu::{Device, Feed, Location};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, text};

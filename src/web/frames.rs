@@ -11,11 +11,12 @@ use web_sys::{
     GpuTextureFormat, gpu_texture_usage as usage_bits,
 };
 
-use super::convert::{error_to_js, field, set};
+use super::convert::{error_to_js, field};
 use super::device::WebDevice;
 use super::failures::text;
 use super::gpu::{EngineGpu, tensor_on_gpu};
 use super::image_spec::spec_from_js;
+use super::set;
 use crate::backend::webgpu::{Device, Gpu, GpuBuffer, Program, Usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::Storage;

@@ -7,10 +7,11 @@ use wasm_bindgen::prelude::*;
 use web_sys::{GpuBuffer as JsGpuBuffer, GpuDevice};
 
 use super::convert::{
-    error_to_js, field, set, sizes_from_js, sizes_to_js, tensor_from_js, tensor_to_js,
+    error_to_js, field, sizes_from_js, sizes_to_js, tensor_from_js, tensor_to_js,
 };
 use super::device::{AdapterFacts, WebDevice};
 use super::failures::text;
+use super::set;
 use crate::backend::webgpu::{Command, Device, Feed, Fetched, Gpu, GpuBuffer, Usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Capabilities, Storage};

@@ -1,5 +1,6 @@
 //! The wasm-bindgen surface: one file per WebAssembly module, and nothing but conversions.
 
+#[cfg(any(feature = "tools", feature = "web-gpu", feature = "wonnx"))]
 mod convert;
 #[cfg(feature = "web-gpu")]
 mod device;
@@ -23,3 +24,8 @@ mod scheduler;
 mod tools;
 #[cfg(feature = "wonnx")]
 mod wonnx;
+
+fn set(object: &wasm_bindgen::JsValue, name: &str, value: &wasm_bindgen::JsValue) {
+    // Only frozen objects and proxies refuse, and these objects are made here.
+    let _ = js_sys::Reflect::set(object, &name.into(), value);
+}

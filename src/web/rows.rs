@@ -3,8 +3,8 @@
 use js_sys::Object;
 use wasm_bindgen::prelude::*;
 
-use super::convert::set;
 use super::engine::record;
+use super::set;
 use crate::passes::{Batch, Rows};
 
 /// `{ inputs, outputs, batch, size?, joinable, reason }`, axes by name and null where there is none.

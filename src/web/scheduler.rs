@@ -5,7 +5,7 @@ use std::time::Duration;
 use js_sys::{Array, Object};
 use wasm_bindgen::prelude::*;
 
-use super::convert::set;
+use super::set;
 use crate::schedule::{
     Batcher, Goal, Latencies, Loss, Policy, Request, Snapshot, Statistics, Step,
 };

@@ -4,8 +4,9 @@ use js_sys::{Array, Map, Object, Uint8Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-use super::convert::{error_to_js, field, set, tensor_from_js, tensor_to_js};
+use super::convert::{error_to_js, field, tensor_from_js, tensor_to_js};
 use super::image_spec::spec_from_js;
+use super::set;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::npy;
 use crate::model::npz;
