@@ -16,9 +16,9 @@ use sentinel_inference::tensor::Tensor;
 
 use super::joined::{alone_and_joined, numbers, perturbed, rebatched};
 
-/// Models whose rows may not be joined: magika takes a slice by the number of rows, swift_f0 frames
-/// all rows as one signal, and the dynamic quantisation has one scale for the whole batch.
-const REFUSED: &[&str] = &["magika_v3_3", "swift_f0", "token_encoder.dyn_int8"];
+/// Models whose rows may not be joined: swift_f0 cuts all rows into frames at once, and dynamic
+/// quantisation has one scale for the whole batch.
+const REFUSED: &[&str] = &["swift_f0", "token_encoder.dyn_int8"];
 
 #[test]
 fn joinable_models_give_each_item_what_it_gets_alone() {

@@ -1,7 +1,9 @@
 //! Small graphs: which may be joined, and why the others may not.
 
 use sentinel_inference::graph::text::parse;
+use sentinel_inference::inspect::Port;
 use sentinel_inference::passes::Batch;
+use sentinel_inference::session::{Options, Provider, Session};
 use sentinel_inference::tensor::Tensor;
 
 use super::joined::{alone_and_joined, numbers, perturbed, rebatched};
@@ -257,4 +259,37 @@ fn a_model_without_the_axis_has_no_batch() {
         Err("no input is known to have an axis 0".into())
     );
     assert!(matches!(rows.batch, Batch::None(_)));
+}
+
+#[test]
+fn a_session_that_cannot_be_rebatched_is_refused_with_the_reason() {
+    let text = "input x: f32[1, 4]\n y = Softmax(x) {axis = 0}\n output y";
+    let options = Options {
+        rebatch: true,
+        ..Options::only(Provider::Cpu)
+    };
+    let created = Session::create(parse(text).expect("a graph"), &options);
+    let error = created.err().expect("it mixes rows");
+    assert_eq!(error.kind.code(), "MODEL_UNSUPPORTED");
+    assert!(
+        error.to_string().contains("Softmax: it works along axis 0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_rebatched_session_has_a_symbol_in_the_shapes_of_its_ports() {
+    let text = "input x: f32[1, 3, 4]\n const s: i64[2] = [1, 12]\n y = Reshape(x, s)\n output y: f32[1, 12]";
+    let options = Options {
+        rebatch: true,
+        ..Options::only(Provider::Cpu)
+    };
+    let session = Session::create(parse(text).expect("a graph"), &options).expect("it is safe");
+    let shape = |port: &Port| port.fact.shape.as_ref().expect("a rank").to_string();
+    assert_eq!(shape(&session.inputs()[0]), "[batch, 3, 4]");
+    assert_eq!(shape(&session.outputs()[0]), "[batch, 12]");
+    assert_eq!(
+        session.rows().map(|rows| rows.joinable.clone()),
+        Some(Ok(()))
+    );
 }
