@@ -11,9 +11,9 @@ pub mod kernel;
 pub mod model;
 pub mod ops;
 pub mod passes;
-#[cfg(feature = "tools")]
 pub mod picture;
 pub mod plan;
+pub mod schedule;
 #[cfg(feature = "cpu")]
 pub mod session;
 pub mod tensor;

@@ -13,8 +13,9 @@ const MAP: &[(&str, &[&str])] = &[
     ("ops", &["error", "tensor", "kernel"]),
     ("graph", &["error", "tensor", "ops"]),
     ("model", &["error", "tensor", "ops", "graph"]),
+    ("schedule", &[]),
     ("inspect", &["tensor", "graph", "model"]),
-    ("picture", &["error", "tensor"]),
+    ("picture", &["error", "tensor", "kernel"]),
     ("passes", &["error", "tensor", "ops", "graph"]),
     ("plan", &["error", "tensor", "kernel", "ops", "graph"]),
     (
@@ -34,7 +35,7 @@ const MAP: &[(&str, &[&str])] = &[
         "web",
         &[
             "error", "tensor", "kernel", "graph", "model", "inspect", "picture", "plan", "backend",
-            "session", "trace",
+            "schedule", "session", "trace",
         ],
     ),
 ];

@@ -1,16 +1,31 @@
 //! Pictures: decoding, and the way from a picture to a tensor and from outputs to answers.
+//!
+//! What a picture becomes is decided once, in [`Sampling`]; the CPU's loops and the shaders of a
+//! GPU carry it out.
 
+#[cfg(feature = "tools")]
 mod decode;
+#[cfg(feature = "tools")]
 mod ocr;
+#[cfg(feature = "tools")]
 mod rectangle;
 mod resample;
+mod sampling;
+mod shaders;
+mod spec;
 mod to_tensor;
+#[cfg(feature = "tools")]
 mod top;
 
+#[cfg(feature = "tools")]
 pub use decode::decode;
+#[cfg(feature = "tools")]
 pub use ocr::{Reading, TextBox, TextBoxOptions, ctc_greedy, text_boxes};
-pub use resample::Region;
-pub use to_tensor::{ColorOrder, Fit, Layout, Spec, image_to_tensor};
+pub use sampling::{Axis, Channel, Cut, Region, Sampling, Taps};
+pub use shaders::{Source, frame_to_tensor};
+pub use spec::{ColorOrder, Fit, Layout, Spec};
+pub use to_tensor::image_to_tensor;
+#[cfg(feature = "tools")]
 pub use top::{Ranked, top};
 
 use crate::error::{Error, ErrorKind, Result};

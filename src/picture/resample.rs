@@ -1,70 +1,26 @@
-//! Resizing and cutting out.
+//! Resizing and cutting out, on the CPU.
 
-use super::{Picture, check_size, invalid};
-use crate::error::Result;
-
-/// A rectangle of a picture, in pixels, turned about its own centre.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Region {
-    /// The left edge before turning.
-    pub x: f64,
-    /// The upper edge before turning.
-    pub y: f64,
-    pub width: f64,
-    pub height: f64,
-    /// Radians; positive is clockwise, as y points down.
-    pub angle: f64,
-}
-
-impl Region {
-    pub fn upright(x: f64, y: f64, width: f64, height: f64) -> Region {
-        Region {
-            x,
-            y,
-            width,
-            height,
-            angle: 0.0,
-        }
-    }
-}
+use super::Picture;
+use super::sampling::{Axis, Cut};
 
 /// Cuts a region out and sets it upright, at its own size. What lies outside the picture repeats
 /// the picture's edge.
-///
-/// # Errors
-/// `INVALID_INPUT` for a region without pixels, `TOO_LARGE` for one beyond the limit of pictures.
-pub fn cut(picture: &Picture, region: &Region) -> Result<Picture> {
-    let Region {
-        x,
-        y,
-        width,
-        height,
-        angle,
-    } = *region;
-    if ![x, y, width, height, angle].iter().all(|n| n.is_finite()) {
-        return Err(invalid("a region with a number that is not finite"));
-    }
-    let (n_columns, n_rows) = (width.round() as usize, height.round() as usize);
-    check_size(n_columns, n_rows).map_err(|error| error.within("region"))?;
-    let (sin, cos) = angle.sin_cos();
-    let (center_x, center_y) = (x + width / 2.0, y + height / 2.0);
-    let mut rgba = Vec::with_capacity(n_columns * n_rows * 4);
-    for row in 0..n_rows {
-        let down = (row as f64 + 0.5) * height / n_rows as f64 - height / 2.0;
-        for column in 0..n_columns {
-            let right = (column as f64 + 0.5) * width / n_columns as f64 - width / 2.0;
-            rgba.extend(blend(
-                picture,
-                center_x + right * cos - down * sin,
-                center_y + right * sin + down * cos,
-            ));
+pub fn cut(picture: &Picture, cut: &Cut) -> Picture {
+    let mut rgba = Vec::with_capacity(cut.width * cut.height * 4);
+    for row in 0..cut.height {
+        for column in 0..cut.width {
+            rgba.extend(blend(picture, cut.point(column, row)));
         }
     }
-    Picture::from_rgba(n_columns, n_rows, rgba)
+    Picture {
+        width: cut.width,
+        height: cut.height,
+        rgba,
+    }
 }
 
 /// The colour at a point, between the four nearest pixel centres.
-fn blend(picture: &Picture, x: f64, y: f64) -> [u8; 4] {
+fn blend(picture: &Picture, [x, y]: [f64; 2]) -> [u8; 4] {
     let (left, right, to_right) = neighbours(x, picture.width);
     let (upper, lower, to_lower) = neighbours(y, picture.height);
     std::array::from_fn(|channel| {
@@ -80,41 +36,22 @@ fn blend(picture: &Picture, x: f64, y: f64) -> [u8; 4] {
 fn neighbours(coordinate: f64, size: usize) -> (usize, usize, f64) {
     let position = (coordinate - 0.5).clamp(0.0, (size - 1) as f64);
     let first = position as usize;
-    ((first), (first + 1).min(size - 1), position - first as f64)
+    (first, (first + 1).min(size - 1), position - first as f64)
 }
 
-/// One part of a picture, in pixels: where it starts and how long it is along one axis.
-#[derive(Clone, Copy, Debug)]
-pub struct Span {
-    pub start: f64,
-    pub length: f64,
-}
-
-/// Resizes the part `columns` x `rows` of a picture to `width` x `height` and gives red, green and
-/// blue per pixel in 0..=255. Transparent pixels show white behind them.
-///
-/// The filter is a triangle as wide as the source pixels that fall on one of the output, at least
-/// two: linear interpolation when enlarging, a weighted mean when reducing.
-pub fn resize(
-    picture: &Picture,
-    columns: Span,
-    rows: Span,
-    width: usize,
-    height: usize,
-) -> Vec<f32> {
-    let across = taps(columns, picture.width, width);
-    let down = taps(rows, picture.height, height);
-    let row_elems = width * 3;
-    let mut output = vec![0.0; row_elems * height];
+/// Resizes a picture and gives red, green and blue per pixel in 0..=255, without margins.
+/// Transparent pixels show white behind them.
+pub fn resize(picture: &Picture, columns: &Axis, rows: &Axis) -> Vec<f32> {
+    let (across, down) = (&columns.taps, &rows.taps);
+    let row_elems = across.len() * 3;
+    let mut output = vec![0.0; row_elems * down.len()];
     let mut source = vec![0.0; picture.width * 3];
     let mut narrowed = vec![0.0; row_elems];
     // Source rows pass by once; each adds to the output rows that it touches.
-    let first_row = down.iter().map(|taps| taps.start).min().unwrap_or(0);
-    let end_row = down.iter().map(Taps::end).max().unwrap_or(0);
     let mut next = 0;
-    for row in first_row..end_row {
+    for row in rows.source() {
         opaque_row(picture, row, &mut source);
-        for (pixel, taps) in narrowed.chunks_exact_mut(3).zip(&across) {
+        for (pixel, taps) in narrowed.chunks_exact_mut(3).zip(across) {
             let colours = source[taps.start * 3..].chunks_exact(3);
             let mut sum = [0.0; 3];
             for (colour, weight) in colours.zip(&taps.weights) {
@@ -153,53 +90,17 @@ fn opaque_row(picture: &Picture, row: usize, target: &mut [f32]) {
     }
 }
 
-/// The source pixels that make one output pixel; the weights add up to 1.
-struct Taps {
-    start: usize,
-    weights: Vec<f32>,
-}
-
-impl Taps {
-    fn end(&self) -> usize {
-        self.start + self.weights.len()
-    }
-}
-
-fn taps(span: Span, n_source: usize, n_output: usize) -> Vec<Taps> {
-    let step = span.length / n_output as f64;
-    let reach = step.max(1.0);
-    let one = |idx: usize| {
-        let center = span.start + (idx as f64 + 0.5) * step;
-        let start = ((center - reach).floor().max(0.0) as usize).min(n_source - 1);
-        let end = ((center + reach).ceil().max(0.0) as usize).clamp(start + 1, n_source);
-        let weights = (start..end).map(|source| {
-            let distance = (source as f64 + 0.5 - center).abs() / reach;
-            (1.0 - distance).max(0.0)
-        });
-        let weights: Vec<f64> = weights.collect();
-        let sum: f64 = weights.iter().sum();
-        // Far outside the picture only its edge is left.
-        let scaled = |weight: &f64| {
-            if sum > 0.0 {
-                (weight / sum) as f32
-            } else {
-                1.0
-            }
-        };
-        Taps {
-            start,
-            weights: weights.iter().map(scaled).collect(),
-        }
-    };
-    (0..n_output).map(one).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::f64::consts::FRAC_PI_2;
 
+    use super::super::Region;
     use super::*;
     use crate::error::ErrorKind;
+
+    fn part(picture: &Picture, region: &Region) -> Picture {
+        cut(picture, &Cut::new(region).unwrap())
+    }
 
     /// A picture of one row, grey.
     fn row(values: &[u8]) -> Picture {
@@ -208,12 +109,9 @@ mod tests {
     }
 
     fn resized(picture: &Picture, width: usize, height: usize) -> Vec<f32> {
-        let whole = |size: usize| Span {
-            start: 0.0,
-            length: size as f64,
-        };
-        let columns = whole(picture.width);
-        let rgb = resize(picture, columns, whole(picture.height), width, height);
+        let columns = Axis::whole(width, width, picture.width);
+        let rows = Axis::whole(height, height, picture.height);
+        let rgb = resize(picture, &columns, &rows);
         rgb.chunks_exact(3).map(|pixel| pixel[0]).collect()
     }
 
@@ -259,9 +157,9 @@ mod tests {
     #[test]
     fn a_cut_at_whole_pixels_is_exact() {
         let picture = row(&[1, 2, 3, 4, 5]);
-        let part = cut(&picture, &Region::upright(1.0, 0.0, 3.0, 1.0)).unwrap();
-        assert_eq!(part, row(&[2, 3, 4]));
-        let beyond = cut(&picture, &Region::upright(3.0, -2.0, 4.0, 1.0)).unwrap();
+        let inside = part(&picture, &Region::upright(1.0, 0.0, 3.0, 1.0));
+        assert_eq!(inside, row(&[2, 3, 4]));
+        let beyond = part(&picture, &Region::upright(3.0, -2.0, 4.0, 1.0));
         assert_eq!(beyond, row(&[4, 5, 5, 5]));
     }
 
@@ -276,15 +174,14 @@ mod tests {
             angle: FRAC_PI_2,
             ..Region::upright(-1.0, 1.0, 3.0, 1.0)
         };
-        assert_eq!(cut(&column, &region).unwrap(), row(&[1, 2, 3]));
+        assert_eq!(part(&column, &region), row(&[1, 2, 3]));
     }
 
     #[test]
     fn impossible_regions_are_refused() {
-        let picture = row(&[1, 2]);
         let refused = |width, height| {
             let region = Region::upright(0.0, 0.0, width, height);
-            cut(&picture, &region).unwrap_err().kind
+            Cut::new(&region).unwrap_err().kind
         };
         assert_eq!(refused(0.2, 1.0), ErrorKind::InvalidInput);
         assert_eq!(refused(-3.0, 1.0), ErrorKind::InvalidInput);

@@ -38,8 +38,8 @@ pub struct AdapterFacts {
 type LayoutKey = (bool, Vec<bool>);
 
 pub struct WebDevice {
-    device: GpuDevice,
-    queue: GpuQueue,
+    pub(super) device: GpuDevice,
+    pub(super) queue: GpuQueue,
     caps: Capabilities,
     description: String,
     failures: Failures,

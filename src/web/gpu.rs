@@ -212,6 +212,27 @@ pub fn check_fetch(name: &str, dtype: Option<DType>, caps: &Capabilities) -> Res
     shared_storage(dtype, caps).map_or_else(|error| Err(error.within(name)), |_| Ok(()))
 }
 
+/// `{ type, dims, gpuTensor }`.
+pub fn tensor_on_gpu(
+    gpu: &Rc<Gpu<WebDevice>>,
+    buffer: GpuBuffer<WebDevice>,
+    dtype: DType,
+    sizes: &[usize],
+) -> JsValue {
+    let size_bytes = dtype.size_bytes(sizes.iter().product());
+    let size_bytes = size_bytes.expect("it was computed");
+    let tensor = GpuTensor::new(gpu, buffer, size_bytes);
+    gpu_tensor_to_js(tensor, dtype, sizes)
+}
+
+fn gpu_tensor_to_js(tensor: GpuTensor, dtype: DType, sizes: &[usize]) -> JsValue {
+    let object = Object::new();
+    set(&object, "type", &dtype.long_name().into());
+    set(&object, "dims", &sizes_to_js(sizes));
+    set(&object, "gpuTensor", &tensor.into());
+    object.into()
+}
+
 /// `{ type, dims, data }`, or `{ type, dims, gpuTensor }` for one that is wanted on the GPU.
 ///
 /// # Errors
@@ -221,27 +242,18 @@ pub fn fetched_to_js(
     fetched: Fetched<WebDevice>,
     wants_gpu: bool,
 ) -> Result<JsValue> {
-    let (tensor, dtype, sizes) = match fetched {
-        Fetched::Host(tensor) if !wants_gpu => return Ok(tensor_to_js(&tensor)),
+    match fetched {
+        Fetched::Host(tensor) if !wants_gpu => Ok(tensor_to_js(&tensor)),
         Fetched::Host(tensor) => {
             // What a part on the cpu computed, or what is constant.
             shared_storage(tensor.dtype(), gpu.device.capabilities())?;
-            let (dtype, sizes) = (tensor.dtype(), tensor.sizes().to_vec());
-            (GpuTensor::upload(gpu, &tensor)?, dtype, sizes)
+            let uploaded = GpuTensor::upload(gpu, &tensor)?;
+            Ok(gpu_tensor_to_js(uploaded, tensor.dtype(), tensor.sizes()))
         }
         Fetched::Gpu {
             buffer,
             dtype,
             sizes,
-        } => {
-            let size_bytes = dtype.size_bytes(sizes.iter().product());
-            let size_bytes = size_bytes.expect("it was computed");
-            (GpuTensor::new(gpu, buffer, size_bytes), dtype, sizes)
-        }
-    };
-    let object = Object::new();
-    set(&object, "type", &dtype.long_name().into());
-    set(&object, "dims", &sizes_to_js(&sizes));
-    set(&object, "gpuTensor", &tensor.into());
-    Ok(object.into())
+        } => Ok(tensor_on_gpu(gpu, buffer, dtype, &sizes)),
+    }
 }

@@ -10,9 +10,15 @@ mod engine;
 #[cfg(feature = "web-gpu")]
 mod failures;
 #[cfg(feature = "web-gpu")]
+mod frames;
+#[cfg(feature = "web-gpu")]
 mod gpu;
+#[cfg(any(feature = "tools", feature = "web-gpu"))]
+mod image_spec;
 #[cfg(feature = "web-gpu")]
 mod rows;
+#[cfg(feature = "scheduler")]
+mod scheduler;
 #[cfg(feature = "tools")]
 mod tools;
 #[cfg(feature = "wonnx")]

@@ -5,66 +5,12 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use super::convert::{error_to_js, field, set, tensor_from_js, tensor_to_js};
+use super::image_spec::spec_from_js;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::npy;
 use crate::model::npz;
 use crate::model::onnx::read_tensor_proto;
-use crate::picture::{
-    self, ColorOrder, Fit, Layout, Picture, Region, Spec, TextBox, TextBoxOptions,
-};
-use crate::tensor::DType;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct JsSpec {
-    dims: Vec<usize>,
-    layout: JsLayout,
-    #[serde(rename = "type")]
-    dtype: String,
-    scale: Option<f64>,
-    #[serde(default)]
-    mean: Vec<f64>,
-    #[serde(default)]
-    std: Vec<f64>,
-    #[serde(default)]
-    fit: JsFit,
-    color_order: Option<JsColorOrder>,
-    region: Option<JsRegion>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum JsLayout {
-    Nchw,
-    Nhwc,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum JsFit {
-    #[default]
-    Stretch,
-    Letterbox,
-    Crop,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum JsColorOrder {
-    Rgb,
-    Bgr,
-    Gray,
-}
-
-#[derive(Deserialize)]
-struct JsRegion {
-    x: f64,
-    y: f64,
-    width: f64,
-    height: f64,
-    #[serde(default)]
-    angle: f64,
-}
+use crate::picture::{self, Picture, TextBox, TextBoxOptions};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -231,41 +177,6 @@ fn picture_from_js(image: &JsValue) -> Result<Picture> {
             "neither a Uint8Array nor { width, height, rgba }",
         )),
     }
-}
-
-fn spec_from_js(spec: JsValue) -> Result<Spec> {
-    let spec: JsSpec =
-        serde_wasm_bindgen::from_value(spec).map_err(|error| invalid("image spec", error))?;
-    let dtype = DType::from_name(&spec.dtype)
-        .ok_or_else(|| invalid("image spec", format!("{:?} is no element type", spec.dtype)))?;
-    Ok(Spec {
-        dims: spec.dims,
-        layout: match spec.layout {
-            JsLayout::Nchw => Layout::Nchw,
-            JsLayout::Nhwc => Layout::Nhwc,
-        },
-        dtype,
-        scale: spec.scale,
-        mean: spec.mean,
-        std: spec.std,
-        fit: match spec.fit {
-            JsFit::Stretch => Fit::Stretch,
-            JsFit::Letterbox => Fit::Letterbox,
-            JsFit::Crop => Fit::Crop,
-        },
-        color_order: spec.color_order.map(|order| match order {
-            JsColorOrder::Rgb => ColorOrder::Rgb,
-            JsColorOrder::Bgr => ColorOrder::Bgr,
-            JsColorOrder::Gray => ColorOrder::Gray,
-        }),
-        region: spec.region.map(|region| Region {
-            x: region.x,
-            y: region.y,
-            width: region.width,
-            height: region.height,
-            angle: region.angle,
-        }),
-    })
 }
 
 fn text_box_options(options: JsValue) -> Result<TextBoxOptions> {

@@ -29,6 +29,11 @@ export function gpuMemory(): { buffers: number; bytes: number } {
   return total
 }
 
+/** False once the device is lost, as far as it has told. */
+export function isAlive(gpu: SharedGpu): boolean {
+  return alive.has(gpu)
+}
+
 /** The device for a choice, with what the engine keeps on it: compiled shaders, and the count of its buffers. */
 export async function openGpu(instance: Instance<EngineModule>, choice: GpuChoice): Promise<SharedGpu> {
   const known = await openDevice(choice)

@@ -1,15 +1,23 @@
 import type { InferenceSession, InferenceSessionHandler, OnnxValue, Tensor } from "onnxruntime-common"
+import { isAlive, type SharedGpu } from "./device.js"
 import { SentinelError, toSentinelError } from "./errors.js"
 import { adapterFacts, gpuChoice } from "./gpu.js"
+import type { Instance } from "./instance.js"
 import { namedBackends, useWebGpu, type BackendName } from "./providers.js"
 import { SerialQueue } from "./queue.js"
 import { Runner, type Recipe } from "./runner.js"
 import { toOutput } from "./tensors.js"
 import { Profile, timed, type Trace } from "./trace.js"
-import type { BatchRows, GpuBytes, Observed, Placement, ValueInfo } from "./wasm.js"
+import type { BatchRows, EngineModule, GpuBytes, Observed, Placement, ValueInfo } from "./wasm.js"
 
 type Feeds = Readonly<Record<string, OnnxValue>>
 type Fetches = Readonly<Record<string, OnnxValue | null>>
+
+/** A device of the engine, and the instance of the engine that uses it. */
+export interface SessionGpu {
+  readonly gpu: SharedGpu
+  readonly instance: Instance<EngineModule>
+}
 
 /** One model, ready to run. */
 export class SessionHandler implements InferenceSessionHandler {
@@ -114,6 +122,17 @@ export class SessionHandler implements InferenceSessionHandler {
       this.#isReleased = true
       this.#dropRunner()
     })
+  }
+
+  /** The device that the session runs on; undefined where it runs elsewhere, or has to find another one. */
+  get gpu(): SessionGpu | undefined {
+    const { gpu, instance } = (this.#isReleased ? undefined : this.#runner) ?? {}
+    return gpu === undefined || instance === undefined || !isAlive(gpu) ? undefined : { gpu, instance }
+  }
+
+  /** Why nothing can run here any more; undefined while something can. */
+  get fault(): SentinelError | undefined {
+    return this.#runner?.fault
   }
 
   startProfiling(): void {

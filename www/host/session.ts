@@ -2,7 +2,7 @@ import { InferenceSession as CommonSession, registerBackend } from "onnxruntime-
 import type { Backend, InferenceSessionHandler } from "onnxruntime-common"
 import type { ProgressListener } from "./download.js"
 import { inFile, SentinelError, toSentinelError } from "./errors.js"
-import { SessionHandler } from "./handler.js"
+import { SessionHandler, type SessionGpu } from "./handler.js"
 import { namedBackends, PROVIDERS } from "./providers.js"
 import type { Trace } from "./trace.js"
 import type { GpuBytes, Placement } from "./wasm.js"
@@ -87,6 +87,12 @@ class SentinelSession extends (CommonSession as unknown as SessionBase) {
   override endProfiling(): Trace {
     return this.handler.endProfiling()
   }
+}
+
+/** The device of a session, for what feeds it there; undefined while it has none, and for sessions that are not ours. */
+export function gpuOf(session: CommonSession): SessionGpu | undefined {
+  const { handler } = session as unknown as { handler?: unknown }
+  return handler instanceof SessionHandler ? handler.gpu : undefined
 }
 
 // onnxruntime's own complaints about wrong argument types stay as they are.

@@ -1,4 +1,8 @@
 import platform from "#platform"
+import makeEngine from "../generated/engine.js"
+import makeScheduler from "../generated/scheduler.js"
+import makeTools from "../generated/tools.js"
+import makeWonnx from "../generated/wonnx.js"
 import { SentinelError, toSentinelError } from "./errors.js"
 import { Instance, type Glue, type GlueHooks } from "./instance.js"
 import type { BackendName } from "./providers.js"
@@ -149,6 +153,16 @@ export interface GpuTensor {
   free(): void
 }
 
+/** Makes tensors of frames on a device, as one description says. */
+export interface FrameImporter {
+  /**
+   * `source` is what WebGPU's `copyExternalImageToTexture` takes, or a `DecodedImage`; `width` and `height` are its size.
+   * It may change once this is settled.
+   */
+  import(source: object, width: number, height: number): Promise<GpuTensorData>
+  free(): void
+}
+
 /** A device with what its sessions share. */
 export interface EngineGpu {
   /** What sessions and tensors hold on it at present. */
@@ -210,6 +224,9 @@ export interface EngineModule {
   EngineGpu: {
     open(device: unknown, facts: AdapterFacts): EngineGpu
   }
+  FrameImporter: {
+    open(gpu: EngineGpu, spec: ImageSpec): FrameImporter
+  }
 }
 
 export interface WonnxSession {
@@ -226,19 +243,21 @@ export interface ImageSpec {
   /** `[1, c, h, w]` or `[c, h, w]`, in NHWC `[1, h, w, c]` or `[h, w, c]`; `[h, w]` is grey in either. */
   dims: number[]
   layout: "NCHW" | "NHWC"
-  type: "float32" | "uint8"
-  /** Pixels have values in 0..=255; without a scale, float32 brings them to 0..=1. */
+  type: "float32" | "float16" | "uint8"
+  /** Pixels have values in 0..=255; without a scale, floats are brought to 0..=1. */
   scale?: number
   /** One number for all channels, or one for each. */
   mean?: number[]
   std?: number[]
   fit?: "stretch" | "letterbox" | "crop"
+  /** What a letterbox leaves free, in pixel values of 0..=255: one number for all channels, or one for each; without it 0. */
+  fill?: number[]
   colorOrder?: "RGB" | "BGR" | "GRAY"
   /** The part of the picture to take. */
   region?: Region
 }
 
-/** A rectangle in pixels: its middle, its size, and its turn in radians where it has one. */
+/** A rectangle in pixels: its left upper corner, its size, and its turn about its middle in radians where it has one. */
 export interface Region {
   x: number
   y: number
@@ -296,52 +315,165 @@ export interface ToolsModule {
   readTensorProto(bytes: Uint8Array): { name: string; tensor: TensorData }
 }
 
-export type ModuleName = "engine" | "wonnx" | "tools"
+/** What engines, streams and workers have done; times are milliseconds. Rust and Prometheus have the same words in snake_case. */
+export interface Statistics {
+  totalInputs: number
+  totalOutputs: number
+  totalBatches: number
+  totalErrors: number
+  /** Inputs that were taken back. */
+  totalCancelled: number
+  /** Inputs that were not computed because newer ones came or there was no room. */
+  totalDropped: number
+  localInputs: number
+  remoteInputs: number
+  /** Inputs that wait now. */
+  queueDepth: number
+  avgBatchSize: number
+  /** Per batch. */
+  avgInferenceTime: number
+  /** From the arrival of an input to its outputs, of the latest 1,024; so are the next two. */
+  p50Latency: number
+  p95Latency: number
+  p99Latency: number
+  /** Outputs per second over the latest five seconds. */
+  throughput: number
+  histogram: LatencyHistogram
+}
 
-// As the build makes it: `glue.mjs`.
-type GlueFactory<Module> = { default(hooks: GlueHooks): Glue<Module> }
+/** How long answers took, counted since the start. */
+export interface LatencyHistogram {
+  /** Upper ends of the buckets in milliseconds. */
+  bounds: Float64Array
+  /** How many answers ended in each bucket, and in the last one those above all bounds. */
+  counts: Float64Array
+}
+
+/** What the scheduler wants done. */
+export type Step =
+  | { batch: number; lane: number; keys: number[] }
+  | { key: number; loss: "expired" | "lane-lost" }
+
+/** Dynamic batching; moments are milliseconds of the caller's clock. */
+export interface Scheduler {
+  /** False where the queue is full. A group of -1 runs alone, an infinite deadline is none. */
+  submit(nowMs: number, key: number, group: number, rows: number, priority: number, deadlineMs: number): boolean
+  /** True where the input had no answer yet. */
+  cancel(key: number): boolean
+  openLane(lane: number, slots: number): void
+  closeLane(lane: number): void
+  /** The inputs that still wait for the outputs of this batch. */
+  complete(nowMs: number, batch: number): Float64Array
+  /** The inputs whose error the failure of this batch is; the others run again, alone. */
+  fail(nowMs: number, batch: number): Float64Array
+  /** Every input without an answer. */
+  abandon(): Float64Array
+  setFlushing(isFlushing: boolean): void
+  /** What to do at this moment; asked again until there is nothing. */
+  poll(nowMs: number): Step | undefined
+  /** When to poll next, if nothing happens before. */
+  wake(): number | undefined
+  readonly queueDepth: number
+  /** Inputs without an answer, waiting or running. */
+  readonly pending: number
+  readonly batchSize: number
+  readonly maxDelayMs: number
+  statistics(nowMs: number): Statistics
+  free(): void
+}
+
+/** The statistics of one stream or worker. */
+export interface Counters {
+  input(): void
+  output(nowMs: number, latencyMs: number): void
+  error(): void
+  cancelled(): void
+  dropped(): void
+  statistics(nowMs: number, queueDepth: number): Statistics
+  free(): void
+}
+
+export interface SchedulerModule {
+  Scheduler: {
+    new (batchSize: number, maxDelayMs: number, maxQueueSize: number, maxAttempts: number): Scheduler
+    adaptive(maxBatchSize: number, targetLatencyMs: number, maxQueueSize: number, maxAttempts: number): Scheduler
+  }
+  Counters: new () => Counters
+}
+
+export type ModuleName = "engine" | "scheduler" | "wonnx" | "tools"
+
+// As the build makes it, `glue.mjs`, which its declarations do not know. Imported statically: bundlers refuse workers whose code comes in pieces.
+type GlueFactory<Module> = (hooks: GlueHooks) => Glue<Module>
 
 const loading = new Map<ModuleName, Promise<Instance<unknown>>>()
 
+/** What others have compiled before, so that it is not fetched. */
+const compiled = new Map<ModuleName, WebAssembly.Module>()
+
 /** The engine, compiled on first use. */
 export function loadEngine(): Promise<Instance<EngineModule>> {
-  return loadOnce("engine", () => import("../generated/engine.js"))
+  return loadOnce("engine", makeEngine)
+}
+
+/** Dynamic batching and statistics, fetched on first use. */
+export function loadScheduler(): Promise<Instance<SchedulerModule>> {
+  return loadOnce("scheduler", makeScheduler)
 }
 
 /** The wonnx backend, fetched on first use. */
 export function loadWonnx(): Promise<Instance<WonnxModule>> {
-  return loadOnce("wonnx", () => import("../generated/wonnx.js"))
+  return loadOnce("wonnx", makeWonnx)
 }
 
 /** Readers and writers for pictures and arrays, fetched on first use. */
 export function loadTools(): Promise<Instance<ToolsModule>> {
-  return loadOnce("tools", () => import("../generated/tools.js"))
+  return loadOnce("tools", makeTools)
 }
 
-function loadOnce<Module>(name: ModuleName, importGlue: () => Promise<unknown>): Promise<Instance<Module>> {
+function loadOnce<Module>(name: ModuleName, glue: unknown): Promise<Instance<Module>> {
   const known = loading.get(name)
   if (known !== undefined) return known as Promise<Instance<Module>>
   const forget = () => {
     if (loading.get(name) === loaded) loading.delete(name)
   }
-  const loaded = load<Module>(name, importGlue, forget)
+  const loaded = load(name, glue as GlueFactory<Module>, forget)
   loading.set(name, loaded as Promise<Instance<unknown>>)
   // A failed download may succeed the next time.
   loaded.catch(forget)
   return loaded
 }
 
-async function load<Module>(name: ModuleName, importGlue: () => Promise<unknown>, whenSpoilt: () => void): Promise<Instance<Module>> {
+async function load<Module>(name: ModuleName, makeGlue: GlueFactory<Module>, whenSpoilt: () => void): Promise<Instance<Module>> {
   try {
-    const { default: makeGlue } = (await importGlue()) as GlueFactory<Module>
     const instance = new Instance(name, makeGlue, whenSpoilt)
-    await instance.glue.init({ module_or_path: await platform.wasm(name) })
+    await instance.glue.init({ module_or_path: compiled.get(name) ?? (await platform.wasm(name)) })
     return instance
   } catch (thrown) {
-    if (thrown instanceof SentinelError) throw thrown
-    if (thrown instanceof WebAssembly.CompileError) {
-      throw new SentinelError("IO", `${name}.wasm: not a WebAssembly module of this package`, { cause: thrown })
-    }
-    throw toSentinelError(thrown, `${name}.wasm`)
+    throw notLoaded(name, thrown)
   }
+}
+
+/** Compiles a module without making an instance of it, for other threads. */
+export async function compileModule(name: ModuleName): Promise<WebAssembly.Module> {
+  try {
+    const source = await platform.wasm(name)
+    if (!(source instanceof Response)) return await WebAssembly.compile(source)
+    const isStreamed = source.headers.get("content-type")?.startsWith("application/wasm") === true
+    return await (isStreamed ? WebAssembly.compileStreaming(source) : WebAssembly.compile(await source.arrayBuffer()))
+  } catch (thrown) {
+    throw notLoaded(name, thrown)
+  }
+}
+
+/** What `compileModule` made on another thread is used here. */
+export function useModule(name: ModuleName, module: WebAssembly.Module): void {
+  compiled.set(name, module)
+}
+
+function notLoaded(name: ModuleName, thrown: unknown): SentinelError {
+  if (thrown instanceof WebAssembly.CompileError) {
+    return new SentinelError("IO", `${name}.wasm: not a WebAssembly module of this package`, { cause: thrown })
+  }
+  return toSentinelError(thrown, `${name}.wasm`)
 }

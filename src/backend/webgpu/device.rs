@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::kernel::Capabilities;
+use crate::kernel::{Capabilities, Launch};
 
 /// What a buffer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,21 @@ pub struct Shader {
     pub has_params: bool,
     /// Of the storage buffers from binding 1 on, whether the shader writes them.
     pub writes: Vec<bool>,
+}
+
+impl Shader {
+    pub(super) fn of(launch: &Launch) -> Shader {
+        Shader {
+            name: launch.name,
+            code: launch.code.clone(),
+            has_params: !launch.params.is_empty(),
+            writes: launch
+                .bindings
+                .iter()
+                .map(|binding| binding.writes)
+                .collect(),
+        }
+    }
 }
 
 /// A part of a buffer as a shader sees it.

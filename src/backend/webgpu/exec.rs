@@ -11,7 +11,7 @@ use super::memory::{Gpu, GpuBuffer};
 use super::run::Run;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
-use crate::kernel::Storage;
+use crate::kernel::{Launch, Storage};
 use crate::plan::{Buffer, Output, Placed, Plan, Step};
 use crate::tensor::{DType, Tensor};
 
@@ -151,11 +151,14 @@ impl<D: Device> Executor<D> {
         let kept = self.constants.kept(&self.gpu, &mut plan)?;
         let setup = std::mem::take(&mut plan.setup);
         let launches: Vec<&Placed> = setup.iter().chain(launches(&plan)).collect();
-        let shaders: Vec<Shader> = launches.iter().map(|placed| shader(placed)).collect();
+        let shaders: Vec<Shader> = launches
+            .iter()
+            .map(|placed| Shader::of(&placed.launch))
+            .collect();
         let compiling = self.gpu.pipelines(&shaders);
 
         let weights = self.constants.weights(&self.gpu, &plan, &setup)?;
-        let (bytes, uniform_offsets) = uniforms(&launches);
+        let (bytes, uniform_offsets) = uniforms(launches.iter().map(|placed| &placed.launch));
         let uniforms = if bytes.is_empty() {
             None
         } else {
@@ -387,28 +390,14 @@ fn ranks(slots: &[u64]) -> Vec<usize> {
     ranks
 }
 
-fn shader(placed: &Placed) -> Shader {
-    let launch = &placed.launch;
-    Shader {
-        name: launch.name,
-        code: launch.code.clone(),
-        has_params: !launch.params.is_empty(),
-        writes: launch
-            .bindings
-            .iter()
-            .map(|binding| binding.writes)
-            .collect(),
-    }
-}
-
 /// The parameters of all launches in one buffer, and where those of each begin.
-fn uniforms(launches: &[&Placed]) -> (Vec<u8>, Vec<u64>) {
+pub(super) fn uniforms<'a>(launches: impl Iterator<Item = &'a Launch>) -> (Vec<u8>, Vec<u64>) {
     let mut bytes = Vec::new();
     let mut offsets = Vec::new();
-    for placed in launches {
+    for launch in launches {
         offsets.push(bytes.len() as u64);
-        if !placed.launch.params.is_empty() {
-            bytes.extend_from_slice(bytemuck::cast_slice(&placed.launch.params));
+        if !launch.params.is_empty() {
+            bytes.extend_from_slice(bytemuck::cast_slice(&launch.params));
             bytes.resize(bytes.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
         }
     }

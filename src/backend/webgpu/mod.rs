@@ -11,9 +11,11 @@ mod memory;
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 pub mod native;
 mod null;
+mod program;
 mod run;
 
 pub use device::{Bound, Command, Device, Shader, Usage};
 pub use exec::{Executor, Feed, Fetched, HostPiece, LoadPiece, Loaded, Location};
 pub use memory::{Gpu, GpuBuffer, GpuMemory};
 pub use null::NullDevice;
+pub use program::Program;

@@ -42,6 +42,8 @@ function shippedUrl(name: ModuleName): URL {
   switch (name) {
     case "engine":
       return new URL("./engine.wasm", import.meta.url)
+    case "scheduler":
+      return new URL("./scheduler.wasm", import.meta.url)
     case "wonnx":
       return new URL("./wonnx.wasm", import.meta.url)
     case "tools":
