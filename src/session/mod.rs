@@ -22,7 +22,7 @@ use crate::graph::{Graph, infer, text, verify};
 use crate::inspect::Port;
 use crate::kernel::Capabilities;
 use crate::model::onnx::{WriteOptions, write};
-use crate::passes::{self, Rows};
+use crate::passes;
 use crate::plan::{MakePlan, plan};
 use crate::tensor::{DType, Shape, Tensor};
 use crate::trace::{Switch, tell};
@@ -30,6 +30,7 @@ use crate::trace::{Switch, tell};
 use bind::{bind_free_dimensions, fix_defaults};
 use reasons::Reasons;
 
+pub use crate::passes::{Batch, Rows};
 pub use crate::plan::{Placement, Provider};
 pub use gpu::{GpuSession, NodeTime};
 pub use observe::Observed;

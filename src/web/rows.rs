@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::*;
 
 use super::engine::record;
 use super::set;
-use crate::passes::{Batch, Rows};
+use crate::session::{Batch, Rows};
 
 /// `{ inputs, outputs, batch, size?, joinable, reason }`, axes by name and null where there is none.
 pub(super) fn rows_to_js(rows: &Rows) -> Object {

@@ -86,6 +86,17 @@ fn part(joined: &Tensor, axis: usize, idx: usize, n_parts: usize) -> Option<Tens
     Tensor::from_bytes(joined.dtype(), &sizes, bytes).ok()
 }
 
+/// Numbers without end that follow from a seed.
+pub fn numbers(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        state >> 33
+    }
+}
+
 /// Random elements like those of a tensor: floats nearby, whole numbers in another order.
 pub fn perturbed(tensor: &Tensor, next: &mut impl FnMut() -> u64) -> Tensor {
     let sizes = tensor.sizes();

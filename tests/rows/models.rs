@@ -2,35 +2,32 @@
 
 #[path = "../difference/mod.rs"]
 mod difference;
-#[path = "../random/mod.rs"]
-mod random;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use difference::difference;
-use random::Random;
 use sentinel_inference::error::Error;
 use sentinel_inference::model::npz::read_npz;
 use sentinel_inference::model::onnx::{FolderExternal, read};
 use sentinel_inference::passes::Rows;
 use sentinel_inference::tensor::Tensor;
 
-use super::joined::{alone_and_joined, perturbed, rebatched};
+use super::joined::{alone_and_joined, numbers, perturbed, rebatched};
+
+/// Models whose rows may not be joined: swift_f0 cuts all rows into frames at once, and dynamic
+/// quantisation has one scale for the whole batch.
+const REFUSED: &[&str] = &["swift_f0", "token_encoder.dyn_int8"];
 
 #[test]
 fn joinable_models_give_each_item_what_it_gets_alone() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let manifest = std::fs::read(root.join("tests/fixtures/manifest.json")).expect("a fixture");
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
-    let only = std::env::var("ONLY").ok();
     let (mut n_missing, mut failed) = (0, Vec::new());
     for entry in manifest["models"].as_array().expect("a list of models") {
         let name = entry["name"].as_str().expect("a name");
-        if only.as_ref().is_some_and(|only| only != name) {
-            continue;
-        }
         let place = |key: &str| Some(root.join(entry[key].as_str()?)).filter(|path| path.exists());
         let (Some(path), Some(io)) = (place("file"), place("io")) else {
             n_missing += 1;
@@ -41,6 +38,9 @@ fn joinable_models_give_each_item_what_it_gets_alone() {
             Ok((rows, note)) => {
                 let verdict = rows.joinable.as_ref().map_or_else(Clone::clone, |_| note);
                 println!("{name:28} {:?} {verdict}", rows.batch);
+                if rows.joinable.is_err() != REFUSED.contains(&name) {
+                    failed.push(format!("{name}: {verdict}"));
+                }
             }
         }
     }
@@ -51,13 +51,11 @@ fn joinable_models_give_each_item_what_it_gets_alone() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-fn check(path: &PathBuf, io: &PathBuf, entry: &serde_json::Value) -> Result<(Rows, String), Error> {
+fn check(path: &Path, io: &Path, entry: &serde_json::Value) -> Result<(Rows, String), Error> {
     let bytes = std::fs::read(path).expect("the model is here");
     let folder = path.parent().expect("a file is in a folder");
     let graph = read(bytes.into(), &FolderExternal::new(folder))?.graph;
-    let started = std::time::Instant::now();
     let (joined, rows) = rebatched(graph.clone(), 0)?;
-    let elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
     if rows.joinable.is_err() {
         return Ok((rows, String::new()));
     }
@@ -67,8 +65,7 @@ fn check(path: &PathBuf, io: &PathBuf, entry: &serde_json::Value) -> Result<(Row
     let first: Vec<Tensor> = (0..n_inputs)
         .map(|idx| arrays[&format!("in_{idx}")].clone())
         .collect();
-    let mut random = Random(4);
-    let mut next = || random.next();
+    let mut next = numbers(4);
     let mut items = vec![first.clone()];
     for _ in 0..2 {
         let inputs = first.iter().zip(&rows.inputs);
@@ -87,5 +84,5 @@ fn check(path: &PathBuf, io: &PathBuf, entry: &serde_json::Value) -> Result<(Row
             return Err(Error::internal(format!("joined item {idx}"), why));
         }
     }
-    Ok((rows, format!("joined is as alone; {elapsed_ms:.0} ms")))
+    Ok((rows, "joined is as alone".into()))
 }

@@ -10,13 +10,16 @@ use crate::graph::{Graph, Node, NodeId, Source, ValueId};
 use crate::ops::{Attr, OpName};
 use crate::tensor::{Dim, Fact, Shape, Tensor};
 
-/// Mends a node; returns the nodes that were put before it, in order.
+/// What exporters write for the end of an axis of any size; no batch has as many rows.
+pub(super) const FAR: i64 = 1_000_000_000;
+
+/// Mends a node, also where no number of rows is baked in but one that stands for all; returns the nodes that were put before it, in order.
 pub(super) fn mend(
     graph: &mut Graph,
     id: NodeId,
     classes: &Classes,
     batch: &str,
-    n_rows: i64,
+    baked: Option<i64>,
 ) -> Result<Vec<NodeId>> {
     let node = graph.node(id);
     let carriers = node.inputs.iter().enumerate().filter_map(|(idx, value)| {
@@ -32,11 +35,13 @@ pub(super) fn mend(
         value,
         place,
         batch,
-        n_rows,
+        n_rows: baked.unwrap_or(FAR),
         added: Vec::new(),
     };
     let name = mend.graph.node(id).op.clone();
     match &*name.name {
+        "Slice" if name.is("Slice") && input_idx == 0 => mend.slice()?,
+        _ if baked.is_none() => {}
         _ if rules::BROADCAST.contains(&name.to_string().as_str()) => mend.broadcast(classes)?,
         _ if !name.domain.is_empty() => {}
         "Concat" => mend.concat(classes)?,
@@ -44,7 +49,6 @@ pub(super) fn mend(
         "Expand" if input_idx == 0 => mend.expand()?,
         "Reshape" if input_idx == 0 => mend.reshape()?,
         "Resize" if input_idx == 0 => mend.resize()?,
-        "Slice" if input_idx == 0 => mend.slice()?,
         "Squeeze" if input_idx == 0 => mend.squeeze()?,
         _ => {}
     }

@@ -32,10 +32,8 @@ impl Walk<'_> {
     }
 
     fn node(&mut self, graph: &mut Graph, id: NodeId, classes: &mut Classes) -> Result<()> {
-        if let Some(n_rows) = self.baked {
-            for helper in mend::mend(graph, id, classes, self.batch, n_rows)? {
-                self.node(graph, helper, classes)?;
-            }
+        for helper in mend::mend(graph, id, classes, self.batch, self.baked)? {
+            self.node(graph, helper, classes)?;
         }
         if self.is_split(graph, id, classes) {
             return self.branch(graph, id, classes);

@@ -1,6 +1,7 @@
 //! Parts of tensors: joined, cut out, picked by index.
 
 use super::super::class::Content;
+use super::super::mend::FAR;
 use super::super::site::{Site, Verdict, expect_other};
 use crate::tensor::Dim;
 
@@ -76,9 +77,8 @@ pub(super) fn slice(site: &Site) -> Verdict {
     Ok(vec![place])
 }
 
-/// A number that stands for the end of an axis of any size.
 fn is_far(end: &Dim) -> bool {
-    end.value().is_some_and(|end| end >= i64::from(i32::MAX))
+    end.value().is_some_and(|end| end >= FAR)
 }
 
 pub(super) fn pad(site: &Site) -> Verdict {

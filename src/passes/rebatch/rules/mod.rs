@@ -62,6 +62,9 @@ const RULES: &[Rule] = &[
     rule(elementwise::UNARY, Only(&[0]), elementwise::unary),
     rule(elementwise::BROADCAST, All, elementwise::broadcast),
     rule(elementwise::QUANTIZED, Only(&[0]), elementwise::quantized),
+    rule(&["DynamicQuantizeLinear"], All, |_| {
+        Err("it takes one scale for the whole batch".into())
+    }),
     rule(&["Dropout"], Only(&[0]), elementwise::dropout),
     rule(&["MatMul"], Only(&[0, 1]), product::matmul),
     rule(&["Gemm"], Only(&[0, 1, 2]), product::gemm),
