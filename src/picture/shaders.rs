@@ -111,10 +111,11 @@ fn across(
         ColorOrder::Bgr => "c.b, c.g, c.r".into(),
         ColorOrder::Gray => format!("{red} * c.r + {green} * c.g + {blue} * c.b"),
     };
+    let n_channels = sampling.channels.len();
     kernel
-        .constant("CHANNELS", sampling.channels.len())
         .snippet(&format!(
-            "fn channels(c: vec3<f32>) -> array<f32, CHANNELS> {{ return array<f32, CHANNELS>({colors}); }}"
+            "const CHANNELS = {n_channels}u;
+fn channels(c: vec3<f32>) -> array<f32, CHANNELS> {{ return array<f32, CHANNELS>({colors}); }}"
         ))
         .read_vec4("pixels", pixels)
         .read("table", table)
@@ -180,10 +181,10 @@ fn down(
     ];
     let kernel = Map::kernel("frame_down", include_str!("frame_down.wgsl"));
     let kernel = with_params(kernel, &numbers)
-        .constant("CHANNELS", n_channels)
-        .snippet(&format!("fn place(i: u32) -> Place {{ {place} }}"))
         .snippet(&format!(
-            "fn rounded(value: f32) -> y_value {{ return {rounded}; }}"
+            "const CHANNELS = {n_channels}u;
+fn place(i: u32) -> Place {{ {place} }}
+fn rounded(value: f32) -> y_value {{ return {rounded}; }}"
         ))
         .read("narrowed", narrowed)
         .read("table", table);
