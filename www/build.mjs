@@ -41,13 +41,20 @@ function shippedHost(path) {
 }
 
 async function buildHost() {
-  const host = { ...common, entryPoints: [hostEntry], plugins: [glueFactories] }
+  const host = { ...common, plugins: [glueFactories] }
   const node = { ...host, platform: "node", external: ["webgpu"] }
   await Promise.all([
-    esbuild.build({ ...node, format: "esm", outfile: join(dist, "index.mjs") }),
-    esbuild.build({ ...node, ...commonJsUrl, format: "cjs", outfile: join(dist, "index.cjs") }),
-    esbuild.build({ ...host, platform: "browser", format: "esm", outfile: join(dist, "browser.mjs") }),
+    buildModules({ ...node, entryPoints: { index: hostEntry, "worker.node": workerEntry("node") }, chunkNames: "core.node" }),
+    buildModules({ ...host, platform: "browser", entryPoints: { browser: hostEntry, worker: workerEntry("browser") }, chunkNames: "core" }),
+    esbuild.build({ ...node, ...commonJsUrl, entryPoints: [hostEntry], format: "cjs", outfile: join(dist, "index.cjs") }),
   ])
+}
+
+const workerEntry = platform => join(www, "host", "platform", `worker.${platform}.ts`)
+
+/** The host and its worker's entry; what both need is in one chunk beside them, so that neither imports the other. */
+function buildModules(options) {
+  return esbuild.build({ ...options, format: "esm", splitting: true, outdir: dist, outExtension: { ".js": ".mjs" } })
 }
 
 /** Declarations twice: the same text counts as an ES module under `types/`, as CommonJS under `types-cjs/`. */

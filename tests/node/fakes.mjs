@@ -118,7 +118,7 @@ export default {
   readBeside: async (model, location) => fake().files.get(location),
 }`
 
-const GLUE = { engine: ENGINE, wonnx: WONNX, tools: TOOLS }
+const GLUE = { engine: ENGINE, scheduler: TOOLS, wonnx: WONNX, tools: TOOLS }
 
 /**
  * The host's module, and the record of what its fakes saw; each call gives a fresh pair.

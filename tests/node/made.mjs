@@ -5,10 +5,13 @@ const number = (field, value) => [...varint(field << 3), ...varint(value)]
 const bytes = (field, content) => [...varint((field << 3) | 2), ...varint(content.length), ...content]
 const text = (field, value) => bytes(field, [...new TextEncoder().encode(value)])
 
-/** ONNX's ValueInfoProto of a float32 tensor. */
-function value(name, dims) {
-  const shape = dims.flatMap(dim => bytes(1, number(1, dim)))
-  return [...text(1, name), ...bytes(2, bytes(1, [...number(1, 1), ...bytes(2, shape)]))]
+const FLOAT32 = 1
+const INT64 = 7
+
+/** ONNX's ValueInfoProto of a tensor; a string is the name of a free dimension. */
+function value(name, dims, type = FLOAT32) {
+  const shape = dims.flatMap(dim => bytes(1, typeof dim === "string" ? text(2, dim) : number(1, dim)))
+  return [...text(1, name), ...bytes(2, bytes(1, [...number(1, type), ...bytes(2, shape)]))]
 }
 
 const modelOf = graph => Uint8Array.from([...number(1, 8), ...bytes(7, graph), ...bytes(8, number(2, 13))])
@@ -32,4 +35,11 @@ export function meanModel(size) {
   const graphLength = head.length + weights.length + rest.length
   const opening = [...number(1, 8), ...varint((7 << 3) | 2), ...varint(graphLength), ...head]
   return Buffer.concat([Buffer.from(opening), weights, Buffer.from([...rest, ...bytes(8, number(2, 13))])])
+}
+
+/** A model that repeats `x: float32[1]` to `shape: int64[2]`: an input of a few bytes can ask for more memory than there is. */
+export function expandModel() {
+  const node = [...text(1, "x"), ...text(1, "shape"), ...text(2, "y"), ...text(4, "Expand")]
+  const inputs = [...bytes(11, value("x", [1])), ...bytes(11, value("shape", [2], INT64))]
+  return modelOf([...bytes(1, node), ...text(2, "expand"), ...inputs, ...bytes(12, value("y", ["rows", "columns"]))])
 }

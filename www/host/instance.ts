@@ -7,7 +7,7 @@ export interface GlueHooks {
 }
 
 /** The glue of one instance: what its module exports, and `init`, which fetches and compiles it. */
-export type Glue<Module> = Module & { init(options: { module_or_path: BufferSource | Response }): Promise<unknown> }
+export type Glue<Module> = Module & { init(options: { module_or_path: BufferSource | Response | WebAssembly.Module }): Promise<unknown> }
 
 /**
  * One instance of a WebAssembly module.

@@ -14,12 +14,17 @@ export interface WebGpuModule {
 export interface InitOptions {
   /** Where the `.wasm` files are, when not beside this module. A folder's URL, or in Node a folder. */
   wasmBase?: string | URL
+  /** Where `worker.mjs` is, or in Node `worker.node.mjs`, when not beside this module: a file's URL, or in Node its path. */
+  workerUrl?: string | URL
   /** Debug switches, as in `SENTINEL_DEBUG`: any of `graph,passes,plan,wgsl,time`. */
   debug?: string
   /** Node only: part of the name of the GPU adapter to use, where there are several. */
   adapter?: string
-  /** Node only: the npm package `webgpu`, for when it is not installed where this package can find it. */
-  webgpu?: WebGpuModule
+  /**
+   * Node only: the npm package `webgpu`, for when it is not installed where this package can find it. Workers cannot be given
+   * a module: for them, its name, its URL or its path.
+   */
+  webgpu?: WebGpuModule | string
   /** The largest model, or set of external data, that is read: 2 GiB unless said otherwise. */
   maxModelBytes?: number
   /** Called while models are downloaded, for sessions without an `onProgress` of their own. */
@@ -31,6 +36,13 @@ const settings: InitOptions = {}
 /** The options in force. */
 export function currentSettings(): Readonly<InitOptions> {
   return settings
+}
+
+/** Puts the options in force that are named. */
+export function setSettings(options: InitOptions): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== undefined) Object.assign(settings, { [name]: value })
+  }
 }
 
 /** Where the `.wasm` files are; onnxruntime's own option for it is understood too. */
@@ -46,9 +58,7 @@ export function wasmBase(): string | undefined {
  */
 export async function init(options: InitOptions = {}): Promise<void> {
   const { debug } = settings
-  for (const [name, value] of Object.entries(options)) {
-    if (value !== undefined) Object.assign(settings, { [name]: value })
-  }
+  setSettings(options)
   const engine = await loadEngine()
   try {
     applyDebug(engine)

@@ -21,20 +21,30 @@ export async function readModel(
   uriOrBytes: string | Uint8Array,
   options: InferenceSession.SessionOptions,
 ): Promise<ModelSource> {
+  const bytes = await readModelFile(uriOrBytes, readLimits(options))
+  const locations = engine.use(module => module.externalDataLocations(bytes))
+  return { bytes, external: await readExternalData(uriOrBytes, locations, options) }
+}
+
+/** Reads the files that a model names, from where the session options say. */
+export async function readExternalData(
+  uriOrBytes: string | Uint8Array,
+  locations: readonly string[],
+  options: InferenceSession.SessionOptions,
+): Promise<Map<string, Uint8Array>> {
   const limits = readLimits(options)
-  const bytes = await readModelFile(uriOrBytes, limits)
   const uri = typeof uriOrBytes === "string" ? uriOrBytes : undefined
   const given = givenFiles(options.externalData ?? [])
   const external = new Map<string, Uint8Array>()
   let leftBytes = limits.maxBytes
-  for (const location of engine.use(module => module.externalDataLocations(bytes))) {
+  for (const location of locations) {
     const file = given.get(normalised(location))
     const within = { ...limits, maxBytes: leftBytes }
     const data = file === undefined ? await readBeside(uri, location, within) : await readGiven(file, location, within)
     leftBytes -= data.byteLength
     external.set(location, data)
   }
-  return { bytes, external }
+  return external
 }
 
 /** Reads a model without what it names. */
@@ -46,7 +56,8 @@ export async function readModelFile(uriOrBytes: string | Uint8Array, limits: Rea
   return bytes
 }
 
-function readLimits({ maxModelBytes, signal, onProgress }: InferenceSession.SessionOptions): ReadLimits {
+/** What bounds the reading of a model with these session options. */
+export function readLimits({ maxModelBytes, signal, onProgress }: InferenceSession.SessionOptions): ReadLimits {
   return {
     maxBytes: maxModelBytes ?? currentSettings().maxModelBytes ?? DEFAULT_MAX_MODEL_BYTES,
     signal,

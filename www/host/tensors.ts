@@ -98,6 +98,14 @@ export function fromTensorData(name: string, { type, dims, data }: TensorData): 
   return new Tensor(type as Tensor.Type, new TypedArray(buffer), dims)
 }
 
+/** A tensor of zeros. */
+export function zeros(name: string, type: string, dims: number[]): Tensor {
+  const size = dims.reduce((product, dim) => product * dim, 1)
+  if (type === "string") return new Tensor("string", new Array<string>(size).fill(""), dims)
+  const data = new Uint8Array(size * (ARRAYS[type]?.BYTES_PER_ELEMENT ?? 0))
+  return fromTensorData(name, { type, dims, data })
+}
+
 /** The tensor in a GPU buffer of its own, which goes with `dispose()`. */
 export function fromGpuTensor(name: string, { type, dims, gpuTensor }: GpuTensorData, gpu: SharedGpu, instance: Instance<EngineModule>): Tensor {
   const handle = new Handle<GpuTensor>(instance, gpuTensor)

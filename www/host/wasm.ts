@@ -1,4 +1,8 @@
 import platform from "#platform"
+import makeEngine from "../generated/engine.js"
+import makeScheduler from "../generated/scheduler.js"
+import makeTools from "../generated/tools.js"
+import makeWonnx from "../generated/wonnx.js"
 import { SentinelError, toSentinelError } from "./errors.js"
 import { Instance, type Glue, type GlueHooks } from "./instance.js"
 import type { BackendName } from "./providers.js"
@@ -109,6 +113,21 @@ export interface EnginePlan {
   model?: Uint8Array
 }
 
+/** What a model does with the rows of a batch; axes are by name. */
+export interface BatchRows {
+  /** The axis along which an input carries rows; null where all rows share it. */
+  inputs: Record<string, number | null>
+  /** The axis along which an output has the rows; null where it is the same for all, or rows cannot be joined. */
+  outputs: Record<string, number | null>
+  /** Whether the model takes any number of rows, `size` of them, or has no such axis. */
+  batch: "symbol" | "fixed" | "none"
+  size?: number
+  /** Rows may be joined, run at once and split again: each comes out as it does alone. */
+  joinable: boolean
+  /** Why not: the node that mixes rows, and how; empty where they may be joined. */
+  reason: string
+}
+
 export interface EngineOptions {
   executionProviders?: BackendName[]
   /** Refuse what the named providers do not take, where it would run on the CPU otherwise. */
@@ -116,6 +135,10 @@ export interface EngineOptions {
   adapter?: AdapterFacts
   /** Keep every value that a node gives, for `observe`. */
   observes?: boolean
+  /** The axis along which inputs may be joined, for `rows`. */
+  batchAxis?: number
+  /** Make a batch of a fixed size one of any size; `MODEL_UNSUPPORTED` where that cannot be. */
+  rebatch?: boolean
   freeDimensionOverrides?: Record<string, number>
 }
 
@@ -154,6 +177,8 @@ export interface EngineSession {
   readonly preferred: BackendName
   plan(inputDims: Record<string, number[]>): EnginePlan
   placement(): Placement[]
+  /** Which inputs may be joined; for sessions created with `batchAxis`. */
+  rows(): BatchRows
   /** The feeds in the shapes that the model declares; throws what `run` would throw for them. */
   checkFeeds(feeds: Record<string, TensorData>): Record<string, TensorData>
   run(feeds: Record<string, TensorData>, fetches: string[]): Record<string, TensorData>
@@ -378,55 +403,77 @@ export interface SchedulerModule {
 
 export type ModuleName = "engine" | "scheduler" | "wonnx" | "tools"
 
-// As the build makes it: `glue.mjs`.
-type GlueFactory<Module> = { default(hooks: GlueHooks): Glue<Module> }
+// As the build makes it, `glue.mjs`, which its declarations do not know. Imported statically: bundlers refuse workers whose code comes in pieces.
+type GlueFactory<Module> = (hooks: GlueHooks) => Glue<Module>
 
 const loading = new Map<ModuleName, Promise<Instance<unknown>>>()
 
+/** What others have compiled before, so that it is not fetched. */
+const compiled = new Map<ModuleName, WebAssembly.Module>()
+
 /** The engine, compiled on first use. */
 export function loadEngine(): Promise<Instance<EngineModule>> {
-  return loadOnce("engine", () => import("../generated/engine.js"))
+  return loadOnce("engine", makeEngine)
 }
 
 /** Dynamic batching and statistics, fetched on first use. */
 export function loadScheduler(): Promise<Instance<SchedulerModule>> {
-  return loadOnce("scheduler", () => import("../generated/scheduler.js"))
+  return loadOnce("scheduler", makeScheduler)
 }
 
 /** The wonnx backend, fetched on first use. */
 export function loadWonnx(): Promise<Instance<WonnxModule>> {
-  return loadOnce("wonnx", () => import("../generated/wonnx.js"))
+  return loadOnce("wonnx", makeWonnx)
 }
 
 /** Readers and writers for pictures and arrays, fetched on first use. */
 export function loadTools(): Promise<Instance<ToolsModule>> {
-  return loadOnce("tools", () => import("../generated/tools.js"))
+  return loadOnce("tools", makeTools)
 }
 
-function loadOnce<Module>(name: ModuleName, importGlue: () => Promise<unknown>): Promise<Instance<Module>> {
+function loadOnce<Module>(name: ModuleName, glue: unknown): Promise<Instance<Module>> {
   const known = loading.get(name)
   if (known !== undefined) return known as Promise<Instance<Module>>
   const forget = () => {
     if (loading.get(name) === loaded) loading.delete(name)
   }
-  const loaded = load<Module>(name, importGlue, forget)
+  const loaded = load(name, glue as GlueFactory<Module>, forget)
   loading.set(name, loaded as Promise<Instance<unknown>>)
   // A failed download may succeed the next time.
   loaded.catch(forget)
   return loaded
 }
 
-async function load<Module>(name: ModuleName, importGlue: () => Promise<unknown>, whenSpoilt: () => void): Promise<Instance<Module>> {
+async function load<Module>(name: ModuleName, makeGlue: GlueFactory<Module>, whenSpoilt: () => void): Promise<Instance<Module>> {
   try {
-    const { default: makeGlue } = (await importGlue()) as GlueFactory<Module>
     const instance = new Instance(name, makeGlue, whenSpoilt)
-    await instance.glue.init({ module_or_path: await platform.wasm(name) })
+    await instance.glue.init({ module_or_path: compiled.get(name) ?? (await platform.wasm(name)) })
     return instance
   } catch (thrown) {
-    if (thrown instanceof SentinelError) throw thrown
-    if (thrown instanceof WebAssembly.CompileError) {
-      throw new SentinelError("IO", `${name}.wasm: not a WebAssembly module of this package`, { cause: thrown })
-    }
-    throw toSentinelError(thrown, `${name}.wasm`)
+    throw notLoaded(name, thrown)
   }
+}
+
+/** Compiles a module without making an instance of it, for other threads. */
+export async function compileModule(name: ModuleName): Promise<WebAssembly.Module> {
+  try {
+    const source = await platform.wasm(name)
+    if (!(source instanceof Response)) return await WebAssembly.compile(source)
+    const isStreamed = source.headers.get("content-type")?.startsWith("application/wasm") === true
+    return await (isStreamed ? WebAssembly.compileStreaming(source) : WebAssembly.compile(await source.arrayBuffer()))
+  } catch (thrown) {
+    throw notLoaded(name, thrown)
+  }
+}
+
+/** What `compileModule` made on another thread is used here. */
+export function useModule(name: ModuleName, module: WebAssembly.Module): void {
+  compiled.set(name, module)
+}
+
+function notLoaded(name: ModuleName, thrown: unknown): SentinelError {
+  if (thrown instanceof WebAssembly.CompileError) {
+    return new SentinelError("IO", `${name}.wasm: not a WebAssembly module of this package`, { cause: thrown })
+  }
+  return toSentinelError(thrown, `${name}.wasm`)
 }

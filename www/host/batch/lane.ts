@@ -1,5 +1,6 @@
 import type { InferenceSession, Tensor } from "onnxruntime-common"
 import type { SentinelError } from "../errors.js"
+import type { SessionGpu } from "../handler.js"
 import type { Placement } from "../wasm.js"
 import type { Joining, Tensors } from "./join.js"
 
@@ -16,6 +17,8 @@ export interface ModelFacts {
 /** One place where batches run, one at a time: the calling thread, or a worker. */
 export interface Lane {
   readonly facts: ModelFacts
+  /** The device that it runs on, where tensors on it can be given to it. */
+  readonly gpu?: SessionGpu | undefined
   /**
    * Runs inputs of one signature together, or one input as it is where `rows` is undefined; gives the outputs of each.
    * The caller's tensors stay the caller's.

@@ -1,5 +1,6 @@
 import type { Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
+import type { SessionGpu } from "../handler.js"
 import type { Tensors } from "./join.js"
 import type { Lane, ModelFacts, OpenLane } from "./lane.js"
 import type { World } from "./world.js"
@@ -17,7 +18,8 @@ export interface LaneState {
 
 /** How many lanes to keep open, and how to make one. */
 export interface LanePlan {
-  count: number
+  /** Where it depends on the model, it is asked for when the first is open. */
+  count: number | ((facts: ModelFacts) => number)
   open: OpenLane
 }
 
@@ -32,7 +34,7 @@ export interface LaneEvents {
 interface Slot {
   lane: Lane | undefined
   status: LaneState
-  /** Openings that failed in a row. */
+  /** Openings that failed, and losses without work, since the latest batch. */
   failures: number
 }
 
@@ -55,27 +57,33 @@ export class Lanes {
     this.#plan = plan
     this.#world = world
     this.#events = events
-    this.#slots = Array.from({ length: plan.count }, () => ({
-      lane: undefined,
-      status: { state: "opening", batches: 0, inputs: 0, restarts: 0, lastError: undefined },
-      failures: 0,
-    }))
+    this.#slots = typeof plan.count === "number" ? slots(plan.count) : slots(1)
   }
 
   /** Opens all of them; what the model is. */
   async open(): Promise<ModelFacts> {
     // The first alone: if the model is at fault, one says so; and what it compiles others need not.
-    await this.#open(0)
+    const { facts } = await this.#open(0)
+    const { count } = this.#plan
+    if (typeof count === "function") this.#slots.push(...slots(count(facts) - 1))
     await Promise.all(this.#slots.slice(1).map((_, at) => this.#open(at + 1)))
-    return (this.#slots[0]?.lane as Lane).facts
+    return facts
+  }
+
+  /** The device on which a tensor is where every batch runs. */
+  get gpu(): SessionGpu | undefined {
+    const [slot, ...others] = this.#slots
+    return others.length === 0 ? slot?.lane?.gpu : undefined
   }
 
   async run(at: number, parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]> {
-    const { lane, status } = this.#slots[at] as Slot
+    const slot = this.#slots[at] as Slot
+    const { lane, status } = slot
     if (lane === undefined) throw new SentinelError("WORKER_UNAVAILABLE", `worker ${at} is not open`)
     status.state = "running"
     try {
       const outputs = await lane.run(parts, rows)
+      slot.failures = 0
       status.batches += 1
       status.inputs += parts.length
       return outputs
@@ -104,7 +112,7 @@ export class Lanes {
     await Promise.all(closed)
   }
 
-  async #open(at: number): Promise<void> {
+  async #open(at: number): Promise<Lane> {
     const slot = this.#slots[at] as Slot
     slot.status.state = "opening"
     const lane = await this.#plan.open(this.#closing.signal)
@@ -113,36 +121,43 @@ export class Lanes {
       throw new SentinelError("CANCELLED", "the engine was stopped")
     }
     slot.lane = lane
-    slot.failures = 0
     slot.status.state = "idle"
     lane.lost.then(error => { this.#lost(at, lane, error) }, () => undefined)
     this.#events.opened(at)
+    return lane
   }
 
   #lost(at: number, lane: Lane, error: SentinelError): void {
     const slot = this.#slots[at] as Slot
     if (slot.lane !== lane || this.#closing.signal.aborted) return
+    // Work may have killed it, and is not given to a third one. What dies without any will die again.
+    const isIdle = slot.status.state === "idle"
     slot.lane = undefined
     slot.status.restarts += 1
-    slot.status.lastError = error
     slot.status.state = "opening"
     this.#events.lost(at, error)
     lane.close().catch(() => undefined)
+    if (isIdle) return this.#failed(at, error)
+    slot.status.lastError = error
     void this.#reopen(at)
   }
 
   async #reopen(at: number): Promise<void> {
-    const slot = this.#slots[at] as Slot
     try {
       await this.#open(at)
     } catch (thrown) {
-      if (this.#closing.signal.aborted) return
-      slot.status.lastError = toSentinelError(thrown, "worker")
-      slot.failures += 1
-      if (slot.failures < MAX_FAILURES) return this.#later(at, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 4 ** slot.failures))
-      slot.status.state = "closed"
-      if (this.#slots.every(({ status }) => status.state === "closed")) this.#events.gone(slot.status.lastError)
+      if (!this.#closing.signal.aborted) this.#failed(at, toSentinelError(thrown, "worker"))
     }
+  }
+
+  /** Tries again after a pause, but not for ever. */
+  #failed(at: number, error: SentinelError): void {
+    const slot = this.#slots[at] as Slot
+    slot.status.lastError = error
+    slot.failures += 1
+    if (slot.failures < MAX_FAILURES) return this.#later(at, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 4 ** slot.failures))
+    slot.status.state = "closed"
+    if (this.#slots.every(({ status }) => status.state === "closed")) this.#events.gone(error)
   }
 
   #later(at: number, pauseMs: number): void {
@@ -152,4 +167,12 @@ export class Lanes {
     })
     this.#callOffs.add(callOff)
   }
+}
+
+function slots(count: number): Slot[] {
+  return Array.from({ length: count }, () => ({
+    lane: undefined,
+    status: { state: "opening", batches: 0, inputs: 0, restarts: 0, lastError: undefined },
+    failures: 0,
+  }))
 }

@@ -1,6 +1,6 @@
 import type { InferenceSession, Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
-import { SessionHandler } from "../handler.js"
+import { SessionHandler, type SessionGpu } from "../handler.js"
 import { toTensorData } from "../tensors.js"
 import type { TensorData } from "../wasm.js"
 import { join, split, toTensors, type Joining, type Tensors } from "./join.js"
@@ -45,10 +45,20 @@ export class LocalLane implements Lane {
     return this.#fault
   }
 
+  get gpu(): SessionGpu | undefined {
+    return this.#session.gpu
+  }
+
   async run(parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]> {
     if (rows === undefined) return Promise.all(parts.map(feeds => this.#run(feeds)))
-    const outputs = await this.#run(toTensors(join(parts, this.facts.joining)))
-    return split(await onHost(outputs), rows, this.facts.joining).map(toTensors)
+    const outputs = await this.runJoined(join(parts, this.facts.joining), rows)
+    return outputs.map(toTensors)
+  }
+
+  /** Runs a batch that is joined, or one input as it is where `rows` is undefined; each output has a buffer of its own. */
+  async runJoined(feeds: Record<string, TensorData>, rows: readonly number[] | undefined): Promise<Record<string, TensorData>[]> {
+    const outputs = await onHost(await this.#run(toTensors(feeds)))
+    return rows === undefined ? [outputs] : split(outputs, rows, this.facts.joining)
   }
 
   close(): Promise<void> {

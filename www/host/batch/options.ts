@@ -20,9 +20,12 @@ export interface BatchEngineOptions extends InferenceSession.SessionOptions {
   maxQueueSize?: number
   /**
    * How many Web Workers, or worker threads in Node, run batches; with 0 (the default) the calling thread does. "auto" takes
-   * one for each core that is left beside the calling thread, and one where a GPU computes.
+   * one for each core that is left beside the calling thread, eight at most, and one where a GPU computes. Workers keep a Node
+   * process alive while they open and run, not while they are idle.
    */
   workers?: number | "auto"
+  /** A batch that runs longer costs its worker, and its inputs run once more; on the calling thread nothing can be stopped. */
+  batchTimeoutMs?: number
   /** The axis along which inputs are joined (0). */
   batchAxis?: number
   /** What fills the free places of a model whose batch has a fixed size: the last row again, or zeros ("repeat"). */
@@ -56,6 +59,8 @@ export interface BatchPolicy {
   maxBatchSize: number
   maxQueueSize: number
   workers: number | "auto"
+  /** Infinite where nobody said. */
+  batchTimeoutMs: number
   batchAxis: number
   padding: Padding
 }
@@ -74,6 +79,7 @@ export function batchPolicy(options: BatchEngineOptions): BatchPolicy {
     maxBatchSize: count("maxBatchSize", options.maxBatchSize ?? 64, 1, 65_536),
     maxQueueSize: count("maxQueueSize", options.maxQueueSize ?? 256, 1, 1_000_000),
     workers: workers === "auto" ? "auto" : count("workers", workers, 0, 64),
+    batchTimeoutMs: options.batchTimeoutMs === undefined ? Infinity : milliseconds("batchTimeoutMs", options.batchTimeoutMs),
     batchAxis: count("batchAxis", options.batchAxis ?? 0, 0, 15),
     padding,
   }

@@ -77,7 +77,7 @@ const platform: Platform = {
 }
 
 // One for each choice of module and adapter. Dawn's instance has to outlive every adapter and device that came from it.
-const instances: { webgpu: WebGpuModule | undefined; adapter: string | undefined; gpu: Promise<Gpu | { missing: string }> }[] = []
+const instances: { webgpu: WebGpuModule | string | undefined; adapter: string | undefined; gpu: Promise<Gpu | { missing: string }> }[] = []
 
 async function createInstance(): Promise<Gpu | { missing: string }> {
   const { adapter } = currentSettings()
@@ -93,8 +93,9 @@ async function createInstance(): Promise<Gpu | { missing: string }> {
 
 async function webGpuModule(): Promise<WebGpuModule> {
   // A name in a variable keeps bundlers from wanting the optional package.
-  const name = "webgpu"
-  return currentSettings().webgpu ?? ((await import(name)) as WebGpuModule)
+  const { webgpu = "webgpu" } = currentSettings()
+  if (typeof webgpu !== "string") return webgpu
+  return (await import(isAbsolute(webgpu) ? pathToFileURL(webgpu).href : webgpu)) as WebGpuModule
 }
 
 function navigatorObject(): { gpu?: Gpu } | undefined {

@@ -1,0 +1,70 @@
+import { Tensor } from "onnxruntime-common"
+import type { Outputs } from "../batch/engine.js"
+import type { Tensors } from "../batch/join.js"
+import type { ModelFacts } from "../batch/lane.js"
+import { SentinelError } from "../errors.js"
+import { zeros } from "../tensors.js"
+
+/** What one step leaves for the next. */
+export interface StateStep {
+  feeds: Tensors
+  /** Keeps the state for the next step; the outputs that are not state. */
+  finish(outputs: Outputs): Outputs
+}
+
+/** The recurrent state of one stream: outputs of one step that are inputs of the next. */
+export class RecurrentState {
+  readonly #links: readonly (readonly [input: string, output: string])[]
+  readonly #initial: Tensors
+  #current: Tensors
+
+  constructor(links: Readonly<Record<string, string>>, initial: Tensors, facts: ModelFacts) {
+    this.#links = Object.entries(links)
+    for (const [input, output] of this.#links) {
+      check("input", input, facts.inputNames)
+      check("output", output, facts.outputNames)
+    }
+    const unlinked = Object.keys(initial).find(name => links[name] === undefined)
+    if (unlinked !== undefined) throw new SentinelError("INVALID_INPUT", `initialState: "${unlinked}" is not an input that state names`)
+    this.#initial = Object.fromEntries(this.#links.map(([input]) => [input, initial[input] ?? zerosOf(input, facts)]))
+    this.#current = this.#initial
+  }
+
+  get inputNames(): readonly string[] {
+    return this.#links.map(([input]) => input)
+  }
+
+  begin(): StateStep {
+    const before = this.#current
+    return {
+      feeds: before,
+      finish: outputs => {
+        const rest = { ...outputs }
+        const after: Record<string, Tensor> = {}
+        for (const [input, output] of this.#links) {
+          after[input] = outputs[output] as Tensor
+          delete rest[output]
+        }
+        // Whoever started afresh in the meantime wants nothing of what was before.
+        if (this.#current === before) this.#current = after
+        return rest
+      },
+    }
+  }
+
+  /** The next step starts afresh. */
+  reset(): void {
+    this.#current = { ...this.#initial }
+  }
+}
+
+function check(what: "input" | "output", name: string, known: readonly string[]): void {
+  if (known.includes(name)) return
+  throw new SentinelError("INVALID_INPUT", `state: ${what} "${name}" is not in the model; its ${what}s are "${known.join('", "')}"`)
+}
+
+function zerosOf(name: string, { inputMetadata }: ModelFacts): Tensor {
+  const declared = inputMetadata.find(each => each.name === name)
+  if (declared?.isTensor !== true) throw new SentinelError("INVALID_INPUT", `state: input "${name}" is not a tensor; give it in initialState`)
+  return zeros(name, declared.type, declared.shape.map(dim => (typeof dim === "number" ? dim : 1)))
+}
