@@ -10,3 +10,4 @@ mod statistics;
 pub use adaptive::{Adaptive, Goal};
 pub use batcher::{Batcher, Full, Loss, Policy, Request, Step};
 pub use statistics::{Latencies, Snapshot, Statistics};
+
