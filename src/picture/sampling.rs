@@ -154,7 +154,9 @@ impl Cut {
         }
         let (n_columns, n_rows) = (width.round() as usize, height.round() as usize);
         check_size(n_columns, n_rows).map_err(|error| error.within("region"))?;
-        let (sin, cos) = angle.sin_cos();
+        // Single precision is a hundredth of a pixel at the longest side, and has its code already.
+        let (sin, cos) = (angle as f32).sin_cos();
+        let (sin, cos) = (f64::from(sin), f64::from(cos));
         let (step_x, step_y) = (width / n_columns as f64, height / n_rows as f64);
         // From the centre to the middle of the first pixel.
         let (right, below) = ((step_x - width) / 2.0, (step_y - height) / 2.0);

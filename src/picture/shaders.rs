@@ -92,11 +92,14 @@ fn across(
     caps: &Capabilities,
 ) -> Launch {
     let (n_columns, rows) = (sampling.columns.taps.len(), sampling.rows.source());
-    let kernel = Kernel::new("frame_across", include_str!("frame_across.wgsl"))
-        .param("n_columns", n_columns)
-        .param("n_rows", rows.len())
-        .param("first_row", rows.start)
-        .param("pitch", source.pitch);
+    let numbers = [
+        ("n_columns", n_columns),
+        ("n_rows", rows.len()),
+        ("first_row", rows.start),
+        ("pitch", source.pitch),
+    ];
+    let kernel = Kernel::new("frame_across", include_str!("frame_across.wgsl"));
+    let kernel = with_params(kernel, &numbers);
     let kernel = match &sampling.cut {
         None => kernel
             .snippet("fn pixel(column: u32, row: u32) -> vec4<f32> { return texel(column, row); }"),
@@ -108,10 +111,11 @@ fn across(
         ColorOrder::Bgr => "c.b, c.g, c.r".into(),
         ColorOrder::Gray => format!("{red} * c.r + {green} * c.g + {blue} * c.b"),
     };
+    let n_channels = sampling.channels.len();
     kernel
-        .constant("CHANNELS", sampling.channels.len())
         .snippet(&format!(
-            "fn channels(c: vec3<f32>) -> array<f32, CHANNELS> {{ return array<f32, CHANNELS>({colors}); }}"
+            "const CHANNELS = {n_channels}u;
+fn channels(c: vec3<f32>) -> array<f32, CHANNELS> {{ return array<f32, CHANNELS>({colors}); }}"
         ))
         .read_vec4("pixels", pixels)
         .read("table", table)
@@ -119,21 +123,28 @@ fn across(
         .launch(grid((n_columns * rows.len()).div_ceil(WORKGROUP), caps))
 }
 
+fn with_params(kernel: Kernel, numbers: &[(&str, usize)]) -> Kernel {
+    let all = numbers.iter();
+    all.fold(kernel, |kernel, (name, value)| kernel.param(name, *value))
+}
+
 fn cut_out(kernel: Kernel, cut: &Cut, source: Source) -> Kernel {
-    let words = [
-        ("origin", cut.origin),
-        ("across", cut.across),
-        ("down", cut.down),
+    let floats = [
+        ("origin_x", cut.origin[0]),
+        ("origin_y", cut.origin[1]),
+        ("across_x", cut.across[0]),
+        ("across_y", cut.across[1]),
+        ("down_x", cut.down[0]),
+        ("down_y", cut.down[1]),
     ];
-    let kernel = words.iter().fold(kernel, |kernel, (name, [x, y])| {
-        kernel
-            .param_f32(&format!("{name}_x"), *x as f32)
-            .param_f32(&format!("{name}_y"), *y as f32)
+    let kernel = floats.iter().fold(kernel, |kernel, (name, value)| {
+        kernel.param_f32(name, *value as f32)
     });
-    kernel
-        .param("last_column", source.width - 1)
-        .param("last_row", source.height - 1)
-        .snippet(include_str!("frame_cut.wgsl"))
+    let last = [
+        ("last_column", source.width - 1),
+        ("last_row", source.height - 1),
+    ];
+    with_params(kernel, &last).snippet(include_str!("frame_cut.wgsl"))
 }
 
 fn down(
@@ -158,19 +169,22 @@ fn down(
     } else {
         "u32(clamp(floor(value + 0.5), 0.0, 255.0))"
     };
-    let kernel = Map::kernel("frame_down", include_str!("frame_down.wgsl"))
-        .param("width", columns.size)
-        .param("n_pixels", columns.size * rows.size)
-        .param("left", columns.start)
-        .param("top", rows.start)
-        .param("n_columns", columns.taps.len())
-        .param("n_rows", rows.taps.len())
-        .param("first_row", rows.source().start)
-        .param("first_tap", 3 * (n_channels + columns.taps.len()))
-        .constant("CHANNELS", n_channels)
-        .snippet(&format!("fn place(i: u32) -> Place {{ {place} }}"))
+    let numbers = [
+        ("width", columns.size),
+        ("n_pixels", columns.size * rows.size),
+        ("left", columns.start),
+        ("top", rows.start),
+        ("n_columns", columns.taps.len()),
+        ("n_rows", rows.taps.len()),
+        ("first_row", rows.source().start),
+        ("first_tap", 3 * (n_channels + columns.taps.len())),
+    ];
+    let kernel = Map::kernel("frame_down", include_str!("frame_down.wgsl"));
+    let kernel = with_params(kernel, &numbers)
         .snippet(&format!(
-            "fn rounded(value: f32) -> y_value {{ return {rounded}; }}"
+            "const CHANNELS = {n_channels}u;
+fn place(i: u32) -> Place {{ {place} }}
+fn rounded(value: f32) -> y_value {{ return {rounded}; }}"
         ))
         .read("narrowed", narrowed)
         .read("table", table);

@@ -40,7 +40,7 @@ pub struct FrameImporter {
 
 #[wasm_bindgen]
 impl FrameImporter {
-    pub fn open(gpu: &EngineGpu, spec: JsValue) -> Result<FrameImporter, JsValue> {
+    pub fn open(gpu: &EngineGpu, spec: &JsValue) -> Result<FrameImporter, JsValue> {
         Ok(FrameImporter {
             gpu: gpu.gpu().clone(),
             spec: spec_from_js(spec).map_err(error_to_js)?,

@@ -62,7 +62,7 @@ pub fn decode_image(bytes: &[u8]) -> Result<JsValue, JsValue> {
 #[wasm_bindgen(js_name = imageToTensor)]
 pub fn image_to_tensor(image: &JsValue, spec: JsValue) -> Result<JsValue, JsValue> {
     let tensor = picture_from_js(image).and_then(|image| {
-        let spec = spec_from_js(spec)?;
+        let spec = spec_from_js(&spec)?;
         picture::image_to_tensor(&image, &spec)
     });
     Ok(tensor_to_js(&tensor.map_err(error_to_js)?))
