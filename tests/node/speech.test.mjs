@@ -43,8 +43,8 @@ function* pieces(samples) {
   }
 }
 
-async function withEngine(executionProviders, use) {
-  const engine = new StreamingInferenceEngine({ model: silero.file, executionProviders, strict: true })
+async function withEngine(executionProviders, use, options = {}) {
+  const engine = new StreamingInferenceEngine({ model: silero.file, executionProviders, strict: true, ...options })
   await engine.start()
   try {
     return await use(engine)
@@ -88,6 +88,15 @@ test("a_speech_file_gives_onnxruntimes_probabilities_on_webgpu", { skip: noModel
     const expected = (await expectedOf()).slice(0, 32)
     assertProbabilities(await probabilities(engine, "file", pieces(wave().subarray(0, expected.length * HOP))), expected)
   })
+})
+
+test("streams_keep_their_states_whichever_worker_computes_a_step", { skip: noModel }, async () => {
+  await withEngine(["cpu"], async engine => {
+    const expected = (await expectedOf()).slice(0, 60)
+    const heard = await Promise.all(["a", "b", "c"].map(name => probabilities(engine, name, pieces(wave().subarray(0, 60 * HOP)))))
+    for (const each of heard) assertProbabilities(each, expected)
+    assert.ok(engine.getStats().workers.every(({ batches }) => batches > 0))
+  }, { workers: 2 })
 })
 
 test("streams_of_one_engine_keep_states_of_their_own", { skip: noModel }, async () => {
