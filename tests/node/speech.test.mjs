@@ -90,6 +90,26 @@ test("a_speech_file_gives_onnxruntimes_probabilities_on_webgpu", { skip: noModel
   })
 })
 
+test("a_state_on_the_gpu_stays_there_and_takes_no_more_memory_from_step_to_step", { skip: noModel || noWebGpu }, async () => {
+  await withEngine(["webgpu"], async engine => {
+    const expected = (await expectedOf()).slice(0, 24)
+    const bytes = []
+    const heard = []
+    const postprocess = async ({ output }) => {
+      assert.equal(output.location, "gpu-buffer")
+      const [probability] = await output.getData(true)
+      return probability
+    }
+    await engine.startStream("gpu", pieces(wave().subarray(0, expected.length * HOP)), probability => {
+      heard.push(probability)
+      bytes.push(host.gpuMemory().bytes)
+    }, { ...listening, postprocess })
+    await engine.finished("gpu")
+    assertProbabilities(heard, expected)
+    assert.equal(Math.max(...bytes.slice(12)), Math.max(...bytes.slice(4, 12)))
+  }, { preferredOutputLocation: "gpu-buffer" })
+})
+
 test("streams_keep_their_states_whichever_worker_computes_a_step", { skip: noModel }, async () => {
   await withEngine(["cpu"], async engine => {
     const expected = (await expectedOf()).slice(0, 60)
