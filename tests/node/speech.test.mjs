@@ -43,8 +43,8 @@ function* pieces(samples) {
   }
 }
 
-async function withEngine(executionProviders, use) {
-  const engine = new StreamingInferenceEngine({ model: silero.file, executionProviders, strict: true })
+async function withEngine(executionProviders, use, options = {}) {
+  const engine = new StreamingInferenceEngine({ model: silero.file, executionProviders, strict: true, ...options })
   await engine.start()
   try {
     return await use(engine)
@@ -88,6 +88,42 @@ test("a_speech_file_gives_onnxruntimes_probabilities_on_webgpu", { skip: noModel
     const expected = (await expectedOf()).slice(0, 32)
     assertProbabilities(await probabilities(engine, "file", pieces(wave().subarray(0, expected.length * HOP))), expected)
   })
+})
+
+test("a_state_on_the_gpu_stays_there_and_takes_no_more_memory_from_step_to_step", { skip: noModel || noWebGpu }, async () => {
+  const onGpu = { executionProviders: ["webgpu"], strict: true, preferredOutputLocation: "gpu-buffer" }
+  const expected = (await expectedOf()).slice(0, 24)
+  const samples = wave()
+  const session = await host.InferenceSession.create(silero.file, onGpu)
+  const first = await session.run({ input: windowOf({ samples, at: 0 }), state: new Tensor(new Float32Array(256), [2, 1, 128]), sr: scalar() })
+  await withEngine(["webgpu"], async engine => {
+    const bytes = []
+    const heard = [(await first.output.getData())[0]]
+    const postprocess = async ({ output }) => {
+      assert.equal(output.location, "gpu-buffer")
+      const [probability] = await output.getData(true)
+      return probability
+    }
+    const windows = expected.slice(1).map((_, at) => ({ samples, at: (at + 1) * HOP }))
+    await engine.startStream("gpu", windows, probability => {
+      heard.push(probability)
+      bytes.push(host.gpuMemory().bytes)
+    }, { ...listening, preprocess: windowOf, postprocess, initialState: { state: first.stateN } })
+    await engine.finished("gpu")
+    assertProbabilities(heard, expected)
+    assert.equal(Math.max(...bytes.slice(12)), Math.max(...bytes.slice(4, 12)))
+    assert.equal(first.stateN.location, "gpu-buffer", "what the caller gave stays the caller's")
+  }, onGpu)
+  await session.release()
+})
+
+test("streams_whose_steps_are_computed_together_and_by_any_worker_keep_their_states", { skip: noModel }, async () => {
+  await withEngine(["cpu"], async engine => {
+    const expected = (await expectedOf()).slice(0, 60)
+    const heard = await Promise.all(["a", "b", "c"].map(name => probabilities(engine, name, pieces(wave().subarray(0, 60 * HOP)))))
+    for (const each of heard) assertProbabilities(each, expected)
+    assert.ok(engine.getStats().workers.every(({ batches }) => batches > 0))
+  }, { workers: 2, batchSize: 2 })
 })
 
 test("streams_of_one_engine_keep_states_of_their_own", { skip: noModel }, async () => {

@@ -77,6 +77,24 @@ test("one_stream_fills_batches_by_itself", async () => {
   assert.ok(engine.getStats().totalBatches - before.totalBatches <= 160 / 4)
 })
 
+test("streams_over_workers_keep_their_order_and_their_inputs", async () => {
+  const pool = new StreamingInferenceEngine({ model: digits("digits.onnx"), executionProviders: ["cpu"], workers: 2 })
+  await pool.start()
+  try {
+    const inputs = Array.from({ length: 120 }, (_, at) => ofPixels(pixels(at)))
+    const names = ["a", "b", "c"]
+    const got = Object.fromEntries(names.map(name => [name, []]))
+    for (const name of names) await pool.startStream(name, inputs, digit => { got[name].push(digit) }, { postprocess: digitOf })
+    await Promise.all(names.map(name => pool.finished(name)))
+    const expected = await readAlone(0, inputs.length)
+    for (const name of names) assert.deepEqual(got[name], expected)
+    assert.ok(inputs.every(({ data }) => data.length === SIZE), "inputs that are given again were taken away")
+    assert.ok(pool.getStats().workers.every(({ batches }) => batches > 0))
+  } finally {
+    await pool.stop()
+  }
+})
+
 test("every_kind_of_source_gives_the_same_results", async () => {
   const expected = await readAlone(0, 10)
   const list = [...pictures(0, 10)]

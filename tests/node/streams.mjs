@@ -1,4 +1,5 @@
 // What the tests of streams share: a clock that they set, and an engine that computes when they say so.
+import assert from "node:assert/strict"
 import { StreamingInferenceEngine, Tensor } from "../../pkg/dist/index.mjs"
 
 /** Everything that is ready has had its turn. */
@@ -136,3 +137,40 @@ export class Closables {
 }
 
 export const ofNumber = { preprocess: ({ number }) => new Tensor(Float32Array.of(number), [1]), postprocess: numberOf }
+
+export async function* numbers(n, from = 0) {
+  for (let at = from; at < from + n; at += 1) yield feeds(at)
+}
+
+/** Gives a number every `everyMs` of the fake clock, as a camera does. */
+export function clocked(world, everyMs, closables) {
+  let at = 0
+  return {
+    async *[Symbol.asyncIterator]() {
+      for (;;) {
+        await new Promise(resolve => world.after(everyMs, resolve))
+        yield closables.make(at++)
+      }
+    },
+  }
+}
+
+export async function read(results, n = Infinity) {
+  const got = []
+  for await (const result of results) {
+    got.push(result)
+    if (got.length === n) break
+  }
+  return got
+}
+
+export const range = (n, from = 0) => Array.from({ length: n }, (_, at) => at + from)
+
+/** Every input has one fate, and is closed. */
+export function assertAccounted({ totalInputs, totalOutputs, totalErrors, totalDropped, totalCancelled, queueDepth }, closables) {
+  assert.equal(totalOutputs + totalErrors + totalDropped + totalCancelled, totalInputs)
+  assert.equal(queueDepth, 0)
+  if (closables === undefined) return
+  assert.equal(closables.nClosed, closables.nMade)
+  assert.deepEqual(closables.twice, [])
+}

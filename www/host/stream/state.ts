@@ -47,6 +47,8 @@ export class RecurrentState {
         }
         // Whoever started afresh in the meantime wants nothing of what was before.
         if (this.#current === before) this.#current = after
+        else this.#discard(after)
+        this.#discard(before)
         return rest
       },
     }
@@ -55,6 +57,13 @@ export class RecurrentState {
   /** The next step starts afresh. */
   reset(): void {
     this.#current = { ...this.#initial }
+  }
+
+  /** States on a GPU, which would stay there until they are found to be garbage. */
+  #discard(tensors: Tensors): void {
+    for (const [name, tensor] of Object.entries(tensors)) {
+      if (tensor.location === "gpu-buffer" && tensor !== this.#initial[name]) tensor.dispose()
+    }
   }
 }
 
