@@ -88,6 +88,24 @@ test("a_model_with_external_data_runs_on_every_worker_as_in_a_session", async ()
   }
 })
 
+test("a_model_made_for_one_input_takes_several_on_workers_that_rebatch_it", async () => {
+  const path = model("resnet18_w16.onnx")
+  const feeds = { input: new Tensor("float32", Float32Array.from({ length: 3 * 64 * 64 }, (_, at) => Math.cos(at)), [1, 3, 64, 64]) }
+  const session = await InferenceSession.create(path, CPU)
+  const expected = await session.run(feeds)
+  const engine = await startEngine({ model: path, workers: 2, batchSize: 4, rebatch: true })
+  try {
+    const outputs = await Promise.all(Array.from({ length: 16 }, () => engine.run(feeds)))
+    for (const { logits } of outputs) assertClose(logits, expected.logits)
+    const { totalBatches, workers } = engine.getStats()
+    assert.equal(totalBatches, 4)
+    assert.ok(workers.every(({ inputs }) => inputs >= 4))
+  } finally {
+    await engine.stop()
+    await session.release()
+  }
+})
+
 test("what_is_sent_is_transferred_and_the_callers_tensors_stay_whole", async () => {
   const engine = await startEngine({ model: digits("digits.onnx"), workers: 1 })
   try {

@@ -10,7 +10,9 @@ import { glueFactories } from "../../www/host/glue.mjs"
 import { assertCode, inRepository } from "./support.mjs"
 
 const www = inRepository("www")
-const esbuild = createRequire(join(www, "package.json"))("esbuild")
+const fromWww = createRequire(join(www, "package.json"))
+const esbuild = fromWww("esbuild")
+const fc = fromWww("fast-check")
 
 let folder
 let host
@@ -66,7 +68,10 @@ function fakeClock() {
   }
 }
 
-/** Workers that open at once; `run(request, worker)` gives the answer to a batch, or undefined for none. */
+/**
+ * Workers that open at once; `run(request, worker)` gives the answer to a batch, or undefined for
+ * none, or `reply(id)`, which does what else there is to do.
+ */
 function fakeThreads({ run = ({ feeds }) => ({ outputs: [{ y: feeds.x }] }), closes = true, facts = FACTS, cores = 2 } = {}) {
   const workers = []
   return {
@@ -89,7 +94,8 @@ function fakeThreads({ run = ({ feeds }) => ({ outputs: [{ y: feeds.x }] }), clo
         post({ id, request }) {
           worker.asked.push(request.type)
           const given = answer(request)
-          if (given !== undefined) queueMicrotask(() => events.message({ type: "answer", id, answer: given }))
+          if (given?.reply !== undefined) queueMicrotask(() => given.reply(id))
+          else if (given !== undefined) queueMicrotask(() => events.message({ type: "answer", id, answer: given }))
         },
         hold(isHeld) { worker.isHeld = isHeld },
         watch() {},
@@ -243,4 +249,41 @@ test("work_in_between_makes_a_worker_worth_another_try", async () => {
     await until(() => engine.getStats().workers[0].state === "idle")
   }
   await engine.stop()
+})
+
+test("whatever_becomes_of_workers_every_input_is_answered_once_and_dies_with_two_of_them_at_most", async () => {
+  const fate = fc.constantFrom("answers", "answers", "dies", "traps", "fails")
+  await fc.assert(fc.asyncProperty(fc.array(fate, { maxLength: 40 }), fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 24 }), async (fates, workers, nInputs) => {
+    const left = [...fates]
+    const lives = Array.from({ length: nInputs }, () => [])
+    const error = (code, message) => ({ code, message })
+    const run = ({ feeds }, { events }) => {
+      const [number] = new Float32Array(feeds.x.data.buffer)
+      const next = left.shift() ?? "answers"
+      lives[number].push(next)
+      switch (next) {
+        case "answers": return { outputs: [{ y: feeds.x }] }
+        case "dies": return { reply() { events.ended("dead") } }
+        case "traps": return { reply() { events.message({ type: "faulted", error: error("INTERNAL", "trapped") }) } }
+        case "fails": return { reply(id) { events.message({ type: "failed", id, error: error("SHAPE_MISMATCH", "failed") }) } }
+      }
+    }
+    const clock = fakeClock()
+    const engine = await startEngine(fakeThreads({ run }), clock, { workers })
+    const answers = Array.from({ length: nInputs }, () => [])
+    const feeds = number => ({ x: new host.Tensor("float32", [number, 0], [2]) })
+    for (const [number, got] of answers.entries()) {
+      engine.addInput(`${number}`, feeds(number), (_, outputs, failure) => { got.push(failure?.code ?? outputs.y.data[0]) })
+    }
+    await engine.drain()
+    const codes = { answers: undefined, dies: "WORKER_UNAVAILABLE", traps: "INTERNAL", fails: "SHAPE_MISMATCH" }
+    for (const [number, got] of answers.entries()) {
+      const life = lives[number]
+      assert.deepEqual(got, [codes[life.at(-1)] ?? number], life.join())
+      assert.ok(life.length <= 2)
+      assert.ok(life.slice(0, -1).every(each => each === "dies" || each === "traps"))
+    }
+    await engine.stop()
+    assert.equal(clock.timers.size, 0)
+  }), { numRuns: 60 })
 })
