@@ -69,6 +69,9 @@ export class BatchInferenceEngine {
   #wakeMs: number | undefined
   #callOff = () => {}
 
+  constructor(options: BatchEngineOptions)
+  /** @internal */
+  constructor(options: BatchEngineOptions, world: World, open?: typeof openLanes)
   constructor(options: BatchEngineOptions, world: World = realWorld, open = openLanes) {
     this.#options = options
     this.#policy = batchPolicy(options)
