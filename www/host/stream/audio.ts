@@ -1,19 +1,7 @@
 import { SentinelError } from "../errors.js"
 import { type Capture, Intake } from "./intake.js"
-import {
-  type AudioContextPart,
-  endTrack,
-  firstTrack,
-  listen,
-  type MediaTrack,
-  type MediaTracks,
-  type MediaWorld,
-  mediaWorld,
-  type SourceEvent,
-  type Teller,
-  teller,
-  watchTrack,
-} from "./media.js"
+import { type AudioContextPart, type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type SourceEvent } from "./media.js"
+import { endTrack, firstTrack, listen, type Teller, teller, watchTrack } from "./track.js"
 import { createWindows, type SampleWindow, wholeNumber, type WindowShape } from "./windows.js"
 import { addWorklet, type SampleChunk, WORKLET_NAME, type WorkletOptions } from "./worklet.js"
 

@@ -1,4 +1,4 @@
-import { SentinelError } from "../errors.js"
+import { SentinelError, toSentinelError } from "../errors.js"
 
 /** What became of the items of one source. When its iteration is over, `captured` is `taken` and `dropped` together. */
 export interface CaptureCounters {
@@ -25,6 +25,8 @@ export interface IntakeOptions<Item> {
   capacity: number
   /** Called by the first `next()`. */
   open: (intake: Intake<Item>) => Promise<void> | void
+  /** Whether an item has waited so long that the next one is worth waiting for. */
+  isStale?: (item: Item) => boolean
   /** Is given every item that nobody takes. */
   release?: (item: Item) => void
   /** Called when the taker ends the iteration, or the signal does: what was taken needs no longer to live. */
@@ -105,6 +107,7 @@ export class Intake<Item> implements Capture<Item>, AsyncIterator<Item, undefine
 
   next(): Promise<Result<Item>> {
     if (this.#state === "new") this.#open()
+    while (!this.isEnded && this.#waiting[0] !== undefined && this.#options.isStale?.(this.#waiting[0])) this.#drop(this.#waiting.shift()!)
     return new Promise((resolve, reject) => {
       const item = this.#waiting.shift()
       if (item !== undefined) {
@@ -136,7 +139,7 @@ export class Intake<Item> implements Capture<Item>, AsyncIterator<Item, undefine
     signal?.addEventListener("abort", cancel)
     this.defer(() => signal?.removeEventListener("abort", cancel))
     // An opener may throw at once or later.
-    Promise.resolve().then(() => this.isEnded ? undefined : this.#options.open(this)).catch(error => this.fail(error))
+    Promise.resolve().then(() => this.isEnded ? undefined : this.#options.open(this)).catch(error => this.fail(toSentinelError(error, "capture")))
   }
 
   #close(): void {

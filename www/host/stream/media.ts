@@ -1,7 +1,15 @@
-import { SentinelError } from "../errors.js"
+import type { SentinelError } from "../errors.js"
 
-/** The page's own type where there is a DOM; elsewhere the part of it that is used here. */
-type Dom<Name extends string, Part> = typeof globalThis extends { [name in Name]: { prototype: infer Whole } } ? Whole : Part
+/** What a source has to tell while it runs. `error` is there when something went wrong. */
+export interface SourceEvent {
+  type: "ended" | "muted" | "unmuted" | "hidden" | "visible" | "device-lost" | "denied" | "stalled"
+  message: string
+  error?: SentinelError
+  /** What a "stalled" source that waits for the person has called from a click. */
+  resume?: () => Promise<void>
+}
+
+// What is used of the browser's media: the host is compiled without the DOM's types, and tests bring a world of their own.
 
 /** The part of `MediaStreamTrack` that is used here. */
 export interface MediaTrack extends EventTargetPart {
@@ -9,7 +17,7 @@ export interface MediaTrack extends EventTargetPart {
   readonly label: string
   readonly muted: boolean
   readonly readyState: string
-  getSettings(): { deviceId?: string; displaySurface?: string }
+  getSettings(): { groupId?: string; displaySurface?: string }
 }
 
 /** The part of `MediaStream` that is used here. */
@@ -22,6 +30,7 @@ export interface MediaTracks {
 export interface VideoElement extends EventTargetPart {
   readonly ended: boolean
   readonly videoWidth: number
+  readonly srcObject: object | null
   requestVideoFrameCallback(callback: (nowMs: number, metadata: { captureTime?: number }) => void): number
   cancelVideoFrameCallback(request: number): void
 }
@@ -33,20 +42,11 @@ export interface EventTargetPart {
 }
 
 /** A video element of our own. */
-export interface OwnVideoElement extends VideoElement {
+export interface OwnVideoElement extends Omit<VideoElement, "srcObject"> {
   muted: boolean
   playsInline: boolean
-  srcObject: MediaTracks | null
+  srcObject: object | null
   play(): Promise<void>
-}
-
-/** What a source has to tell while it runs. `error` is there when something went wrong. */
-export interface SourceEvent {
-  type: "ended" | "muted" | "unmuted" | "hidden" | "visible" | "device-lost" | "denied" | "stalled"
-  message: string
-  error?: SentinelError
-  /** What a "stalled" source that waits for the person has called from a click. */
-  resume?: () => Promise<void>
 }
 
 /** The part of the browser's media that is used here; each may be missing. */
@@ -84,15 +84,10 @@ export interface AudioWorkletNodePart extends AudioNodePart, EventTargetPart {
   readonly port: MessagePort
 }
 
-interface MediaDevicesPart {
+export interface MediaDevicesPart {
   getUserMedia(constraints: { video?: boolean | object; audio?: boolean | object }): Promise<MediaTracks>
   getDisplayMedia?(options?: object): Promise<MediaTracks>
 }
-
-type OpenedStream = Dom<"MediaStream", MediaTracks>
-type Devices = Dom<"MediaDevices", Required<MediaDevicesPart>>
-type DeviceConstraints = NonNullable<Parameters<Devices["getUserMedia"]>[0]>
-type ScreenOptions = Parameters<Devices["getDisplayMedia"]>[0]
 
 /** The world of the page or worker that this runs in. */
 export function mediaWorld(): MediaWorld {
@@ -110,123 +105,4 @@ export function mediaWorld(): MediaWorld {
     AudioContext: world.AudioContext,
     AudioWorkletNode: world.AudioWorkletNode,
   }
-}
-
-/** A camera's stream, for which the browser may ask the person. */
-export function openCamera(constraints: DeviceConstraints["video"] = true): Promise<OpenedStream> {
-  return openDevice("camera", devices => devices.getUserMedia({ video: constraints ?? true }))
-}
-
-/** A microphone's stream, for which the browser may ask the person. */
-export function openMicrophone(constraints: DeviceConstraints["audio"] = true): Promise<OpenedStream> {
-  return openDevice("microphone", devices => devices.getUserMedia({ audio: constraints ?? true }))
-}
-
-/** The stream of a screen, window or tab that the person chooses; browsers want it called from a click. */
-export function openScreen(options?: ScreenOptions): Promise<OpenedStream> {
-  return openDevice("screen", devices => {
-    if (devices.getDisplayMedia === undefined) throw new SentinelError("IO", "screen: this browser cannot share screens (it has no getDisplayMedia)")
-    return devices.getDisplayMedia(options)
-  })
-}
-
-type Device = "camera" | "microphone" | "screen"
-
-/** @internal */
-export async function openDevice(
-  device: Device,
-  open: (devices: MediaDevicesPart) => Promise<MediaTracks>,
-  world = mediaWorld(),
-): Promise<OpenedStream> {
-  const { mediaDevices, isSecureContext } = world
-  if (mediaDevices === undefined) {
-    const missing = isSecureContext === false
-      ? "this page has no secure context; serve it over https or from localhost"
-      : "there is no navigator.mediaDevices here; open it in a page and pass its frames on"
-    throw new SentinelError("IO", `${device}: ${missing}`)
-  }
-  try {
-    return await open(mediaDevices) as OpenedStream
-  } catch (thrown) {
-    throw refusal(device, thrown)
-  }
-}
-
-/** A browser's refusal to open a device, with what can be done about it. */
-function refusal(device: Device, thrown: unknown): SentinelError {
-  if (thrown instanceof SentinelError) return thrown
-  const { name = "", message = String(thrown), constraint = "" } = thrown as { name?: string; message?: string; constraint?: string }
-  const refused = (code: "UNAUTHORIZED" | "IO" | "INVALID_INPUT", why: string) =>
-    new SentinelError(code, `${device}: ${why} (${name}: ${message})`, { cause: thrown })
-  switch (name) {
-    case "NotAllowedError":
-      return device === "screen"
-        ? refused("UNAUTHORIZED", "the page may not use it: the person did not choose one, or the browser or system forbids it; ask again from a click")
-        : refused("UNAUTHORIZED", "the page may not use it: allow it in the browser's settings for this site, and in the system's; in a frame, by its allow attribute")
-    case "SecurityError":
-      return refused("UNAUTHORIZED", "the page may not use it: its security policy forbids it")
-    case "InvalidStateError":
-      return refused("UNAUTHORIZED", "the page may not use it now: ask from a click, in a page that is in front")
-    case "NotFoundError":
-      return refused("IO", "none was found: connect one, or choose it in the system's settings")
-    case "NotReadableError":
-    case "AbortError":
-      return refused("IO", "it could not be started: it may be in use by another program")
-    case "OverconstrainedError":
-      return refused("INVALID_INPUT", `no device meets the constraint ${constraint}: expected one that a device has`)
-    case "TypeError":
-      return refused("INVALID_INPUT", "the constraints were not understood")
-    default:
-      return refused("IO", "it could not be opened")
-  }
-}
-
-/** The first track of `kind`, or an error that says what was given instead. */
-export function firstTrack(place: string, source: unknown, kind: "video" | "audio"): MediaTrack {
-  const given = source as Partial<MediaTrack & MediaTracks> | null | undefined
-  if (given?.kind === kind) return given as MediaTrack
-  const tracks = kind === "video" ? given?.getVideoTracks?.() : given?.getAudioTracks?.()
-  if (tracks?.[0] !== undefined) return tracks[0]
-  const what = tracks === undefined ? `given ${given?.kind === undefined ? String(source) : `a track of ${given.kind}`}` : "given one without"
-  throw new SentinelError("INVALID_INPUT", `${place}: source, expected a MediaStream with a track of ${kind}, ${what}`)
-}
-
-/** Tells an event apart from what is going on: a listener that throws is the page's error, and ends nothing here. */
-export type Teller = (event: SourceEvent) => void
-
-export function teller(onEvent: ((event: SourceEvent) => void) | undefined): Teller {
-  return event => { if (onEvent !== undefined) queueMicrotask(() => onEvent(event)) }
-}
-
-/** What a watched track belongs to. */
-interface Watcher {
-  end(): void
-  defer(release: () => void): void
-}
-
-/** Listens to what becomes of a track, and ends with it. A track that its owner stops fires nothing: `endOf` is for that. */
-export function watchTrack(place: string, track: MediaTrack, watcher: Watcher, tell: Teller): void {
-  const on = (type: string, listener: () => void) => listen(track, type, listener, watcher)
-  on("mute", () => tell({ type: "muted", message: `${place}: the track "${track.label}" gives nothing for now` }))
-  on("unmute", () => tell({ type: "unmuted", message: `${place}: the track "${track.label}" goes on` }))
-  on("ended", () => {
-    const { deviceId, displaySurface } = track.getSettings()
-    // A shared screen ends when the person says so; a remote or drawn track has no device to lose.
-    if (!deviceId || displaySurface !== undefined) return endTrack(place, track, watcher, tell)
-    const message = `${place}: the device "${track.label}" was unplugged, or its permission was withdrawn; open it again`
-    tell({ type: "device-lost", message, error: new SentinelError("IO", message) })
-    watcher.end()
-  })
-  if (track.muted) tell({ type: "muted", message: `${place}: the track "${track.label}" gives nothing yet` })
-}
-
-/** Ends because the track is over. */
-export function endTrack(place: string, track: MediaTrack, watcher: Watcher, tell: Teller): void {
-  tell({ type: "ended", message: `${place}: the track "${track.label}" has ended` })
-  watcher.end()
-}
-
-export function listen(target: EventTargetPart, type: string, listener: () => void, watcher: Pick<Watcher, "defer">): void {
-  target.addEventListener(type, listener)
-  watcher.defer(() => target.removeEventListener(type, listener))
 }

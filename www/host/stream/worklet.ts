@@ -17,9 +17,12 @@ export interface WorkletOptions {
   maxUnanswered: number
 }
 
-// It runs on the audio thread, so it does nothing but copy. Every chunk wants an answer (any message): when the page is
-// busy, the port would otherwise collect samples without end.
-const WORKLET_SOURCE = `
+/**
+ * It runs on the audio thread, so it does nothing but copy. Every chunk wants an answer (any message): when the page is
+ * busy, the port would otherwise collect samples without end.
+ * @internal
+ */
+export const WORKLET_SOURCE = `
 registerProcessor("${WORKLET_NAME}", class extends AudioWorkletProcessor {
   constructor({ processorOptions: { chunkSamples, maxUnanswered } }) {
     super()
