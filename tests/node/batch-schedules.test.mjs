@@ -1,9 +1,12 @@
 // Generated schedules: whatever happens to it, every input that a batch engine takes in is answered once, with its own outputs.
 import assert from "node:assert/strict"
+import { createRequire } from "node:module"
 import { test } from "node:test"
-import fc from "../../www/node_modules/fast-check/lib/fast-check.js"
 import { SentinelError } from "../../pkg/dist/index.mjs"
 import { fakeEngine, rowsOf, settled } from "./lanes.mjs"
+import { inRepository } from "./support.mjs"
+
+const fc = createRequire(inRepository("www/package.json"))("fast-check")
 
 const index = fc.nat(1000)
 const given = fc.record({
