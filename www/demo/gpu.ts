@@ -4,7 +4,7 @@ import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { pathToFileURL } from "node:url"
 import { promisify } from "node:util"
-import { devices, init, type WebGpuModule } from "../host/index.js"
+import { devices, init } from "../host/index.js"
 
 /** Where Chromium's packages put a Vulkan driver that computes on the CPU. */
 const SOFTWARE_DRIVER = "/usr/lib/chromium/vk_swiftshader_icd.json"
@@ -26,7 +26,7 @@ export async function findGpu(manifest: string): Promise<Gpu> {
     const isSoftwareNeeded = process.env["VK_ICD_FILENAMES"] === undefined && existsSync(SOFTWARE_DRIVER) && !(await hasAdapter(module))
     if (isSoftwareNeeded) process.env["VK_ICD_FILENAMES"] = SOFTWARE_DRIVER
   }
-  await init(module === undefined ? {} : { webgpu: (await import(module)) as WebGpuModule })
+  await init(module === undefined ? {} : { webgpu: module })
   const gpu = (await devices()).find(({ backend }) => backend === "webgpu")
   return { present: gpu?.available === true, description: gpu?.description ?? "there is no WebGPU" }
 }

@@ -1,29 +1,22 @@
 #!/usr/bin/env node
 import { existsSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import { parseArgs } from "node:util"
 import { paintFor } from "../cli/terminal.js"
 import { SentinelError } from "../host/index.js"
+import { runBatches, showBatches, type BatchReport } from "./batch.js"
 import { digits } from "./digits.js"
 import { fileType } from "./filetype.js"
-import { findGpu } from "./gpu.js"
+import { findGpu, type Gpu } from "./gpu.js"
+import { once } from "./once.js"
+import { HELP, readArguments, type DemoArguments } from "./options.js"
 import type { DemoOptions, Files, Part, Result } from "./part.js"
 import { showPart } from "./print.js"
+import { ProgressBar } from "./progress.js"
+import { runStream, showStream, type StreamReport } from "./stream.js"
+import { subjectOf, type Subject } from "./subject.js"
 import { text } from "./text.js"
 
 const PARTS: readonly Part[] = [text, digits, fileType]
-const PROVIDERS = ["auto", "webgpu", "wonnx", "cpu"]
-
-const HELP = `Runs real models on real input.
-
-Usage: demo [options]
-  --model name      ${PARTS.map(({ name }) => name).join(", ")}: only this; may be repeated
-  --image file      a picture to read text in; may be repeated
-  --file file       a file to tell the type of; may be repeated
-  --provider name   ${PROVIDERS.join(", ")}
-  --repeat n        how often each model runs again for its median (5)
-  --json            print everything as JSON
-`
 
 /** The checkout, seen from the built program in `pkg/bin`. */
 const checkout = fileURLToPath(new URL("../../", import.meta.url))
@@ -31,6 +24,8 @@ const checkout = fileURLToPath(new URL("../../", import.meta.url))
 const files: Files = {
   model: name => existing(`${checkout}target/models/${name}`, "pkg-scripts/fetch-models brings it"),
   fixture: name => existing(`${checkout}tests/fixtures/${name}`, "it is part of the checkout"),
+  modelFolders: [`${checkout}target/models/`, `${checkout}tests/fixtures/models/`],
+  speech: `${checkout}tests/fixtures/speech/speech.wav`,
   samples: [
     fileURLToPath(import.meta.url),
     ...["images/rendered_text.png", "digits/digits.onnx", "digits/digits.npz", "digits/train.py"].map(name => `${checkout}tests/fixtures/${name}`),
@@ -38,58 +33,84 @@ const files: Files = {
   ],
 }
 
+const paint = paintFor(process.stdout)
+
 function existing(path: string, hint: string): string {
   if (!existsSync(path)) throw new SentinelError("IO", `${path}: no such file; ${hint}`)
   return path
 }
 
-function readArguments() {
-  try {
-    const { values } = parseArgs({
-      options: {
-        model: { type: "string", multiple: true, default: [] },
-        image: { type: "string", multiple: true, default: [] },
-        file: { type: "string", multiple: true, default: [] },
-        provider: { type: "string", default: "auto" },
-        repeat: { type: "string", default: "5" },
-        json: { type: "boolean", default: false },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    })
-    const unknown = values.model.filter(name => !PARTS.some(part => part.name === name))
-    if (unknown.length > 0) throw new Error(`--model ${unknown[0]}: there are ${PARTS.map(({ name }) => name).join(", ")}`)
-    if (!PROVIDERS.includes(values.provider)) throw new Error(`--provider ${values.provider}: there are ${PROVIDERS.join(", ")}`)
-    if (!/^\d{1,4}$/.test(values.repeat)) throw new Error(`--repeat ${values.repeat}: expected a number`)
-    return values
-  } catch (thrown) {
-    throw new SentinelError("INVALID_INPUT", (thrown as Error).message, { cause: thrown })
+async function run(): Promise<void> {
+  const args = readArguments(process.argv.slice(2))
+  if (args.help) return print(HELP)
+  const work = prepared(args)
+  const gpu = await findGpu(`${checkout}www/package.json`)
+  if (!args.json) print(`\n${paint.dim(`GPU: ${gpu.description}`)}\n\n`)
+  const results = await work(gpu)
+  if (args.json) print(`${JSON.stringify({ gpu, results }, plain, 2)}\n`)
+}
+
+/** What the arguments ask for; what is wrong with them is known before anything runs. */
+function prepared(args: DemoArguments): (gpu: Gpu) => Promise<unknown[]> {
+  switch (args.mode) {
+    case "basic": {
+      const chosen = args.models.map(name => PARTS.find(part => part.name === name) ?? once(subjectOf(name, files, args.seed)))
+      return gpu => runParts(chosen.length === 0 ? PARTS : chosen, args, gpu)
+    }
+    case "batch":
+    case "async":
+    case "stream": {
+      const { mode } = args
+      const [name = "digits", ...others] = args.models
+      if (others.length > 0) throw new SentinelError("INVALID_INPUT", `--model: --mode ${mode} takes one, got ${args.models.join(", ")}`)
+      const subject = subjectOf(name, files, args.seed)
+      return async () => [await runEngine(subject, mode, args)]
+    }
   }
 }
 
-async function run(): Promise<void> {
-  const values = readArguments()
-  if (values.help) return print(HELP)
-  const gpu = await findGpu(`${checkout}www/package.json`)
+async function runParts(parts: readonly Part[], args: DemoArguments, gpu: Gpu): Promise<unknown[]> {
   const options: DemoOptions = {
     files,
-    images: values.image,
-    inspected: values.file,
-    repeat: Number(values.repeat),
+    images: args.images,
+    inspected: args.inspected,
+    repeat: args.repeat,
     gpu,
-    providers(preferred) {
-      const name = values.provider === "auto" ? preferred : values.provider
-      return name === undefined ? {} : { executionProviders: [name] }
-    },
+    providers: preferred => sessionOptions(args.provider === "auto" ? preferred : args.provider),
   }
-  const paint = paintFor(process.stdout)
-  if (!values.json) print(`\n${paint.dim(`GPU: ${gpu.description}`)}\n\n`)
   const results: (Result & { name: string })[] = []
-  for (const part of PARTS.filter(({ name }) => values.model.length === 0 || values.model.includes(name))) {
+  for (const part of parts) {
     const result = await part.run(options)
     results.push({ name: part.name, ...result })
-    if (!values.json) print(`${showPart(part, result, paint)}\n`)
+    if (!args.json) print(`${showPart(part, result, paint)}\n`)
   }
-  if (values.json) print(`${JSON.stringify({ gpu, results }, null, 2)}\n`)
+  return results
+}
+
+async function runEngine(subject: Subject, mode: "batch" | "async" | "stream", args: DemoArguments): Promise<BatchReport | StreamReport> {
+  const bar = new ProgressBar(process.stderr, paintFor(process.stderr))
+  const { batchSize, workers, nInputs, durationS, fps, policy } = args
+  const engine = { ...sessionOptions(args.provider), batchSize, workers }
+  const progress = (share: number, text: string) => bar.update(share, text)
+  try {
+    const report = mode === "stream"
+      ? await runStream(subject, { durationS, fps, policy, engine, progress })
+      : await runBatches(subject, { mode, nInputs, engine, progress })
+    bar.clear()
+    if (!args.json) print(report.mode === "stream" ? showStream(report, paint) : showBatches(report, paint))
+    return report
+  } finally {
+    bar.clear()
+  }
+}
+
+function sessionOptions(provider: string | undefined) {
+  return provider === undefined || provider === "auto" ? {} : { executionProviders: [provider] }
+}
+
+/** Typed arrays as lists. */
+function plain(_: string, value: unknown): unknown {
+  return ArrayBuffer.isView(value) ? Array.from(value as Float64Array) : value
 }
 
 function print(text: string): void {

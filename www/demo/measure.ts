@@ -1,5 +1,6 @@
 import { InferenceSession, SentinelError, type Tensor } from "../host/index.js"
 import type { Step } from "./part.js"
+import { placeOf } from "./place.js"
 
 /** Extra runs stop here, so that a slow device does not hold up the demo. */
 const REPEAT_BUDGET_MS = 1500
@@ -19,6 +20,8 @@ export interface Measured {
   /** Why that one, when the whole model runs there for one reason. */
   readonly reason: string
   readonly timing: Timing
+  readonly inputMetadata: readonly InferenceSession.ValueMetadata[]
+  readonly nNodes: number
   run(feeds: Record<string, Tensor>): Promise<Record<string, Tensor>>
   release(): Promise<void>
 }
@@ -30,12 +33,15 @@ export async function measured(path: string, options: InferenceSession.SessionOp
   const timing: Timing = { loadMs: performance.now() - startedMs, firstMs: 0, medianMs: 0, runs: 0 }
   return {
     timing,
+    inputMetadata: session.inputMetadata,
+    get nNodes() {
+      return session.placement().length
+    },
     get backend() {
-      return unique(session, "backend").join(" + ")
+      return placeOf(session.placement()).backend
     },
     get reason() {
-      const reasons = unique(session, "reason")
-      return reasons.length === 1 ? reasons.join() : ""
+      return placeOf(session.placement()).reason
     },
     async run(feeds) {
       const { outputs, ms } = await timedRun(session, feeds)
@@ -56,10 +62,6 @@ export function onlyOutput(outputs: Record<string, Tensor>): Tensor {
 /** The name and the figures of a model for the report. */
 export function stepOf(name: string, { backend, reason, timing }: Measured): Step {
   return { name, backend, reason, ...timing }
-}
-
-function unique(session: InferenceSession, field: "backend" | "reason"): string[] {
-  return [...new Set(session.placement().map(node => node[field]))]
 }
 
 async function timedRun(session: InferenceSession, feeds: Record<string, Tensor>) {

@@ -6,6 +6,10 @@ import type { Timing } from "./measure.js"
 export interface Files {
   model(name: string): string
   fixture(name: string): string
+  /** Where models are looked for by name. */
+  modelFolders: string[]
+  /** Somebody says something; it need not be there. */
+  speech: string
   /** What the type of is told when no file is named. */
   samples: string[]
 }

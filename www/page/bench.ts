@@ -61,7 +61,7 @@ export async function run({ session }: Loaded, feeds: Record<string, Tensor>, re
     laterMs.push(performance.now() - againMs)
   }
   laterMs.sort((a, b) => a - b)
-  const reports = await Promise.all(Object.entries(outputs).map(([name, tensor]) => report(name, tensor)))
+  const reports = await Promise.all(Object.entries(outputs).map(([name, tensor]) => describeOutput(name, tensor)))
   return {
     outputs: reports,
     placement: session.placement(),
@@ -71,7 +71,8 @@ export async function run({ session }: Loaded, feeds: Record<string, Tensor>, re
   }
 }
 
-async function report(name: string, tensor: Tensor): Promise<OutputReport> {
+/** The best classes of an output that is one row of scores, the first values of any other. */
+export async function describeOutput(name: string, tensor: Tensor): Promise<OutputReport> {
   const about = `${tensor.type} [${tensor.dims.join(", ")}]`
   const classes = tensor.dims.at(-1) ?? 0
   const isRow = tensor.size === classes && classes > 1 && classes <= MOST_CLASSES

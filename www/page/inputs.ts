@@ -22,9 +22,14 @@ const NORMALISATIONS: Record<Normalisation, Pick<ImageSpec, "scale" | "mean" | "
   bytes: { scale: 1 },
 }
 
-/** All inputs of a session, from a picture or from an `.npz` file. */
-export async function makeFeeds(session: InferenceSession, file: Blob, isArrays: boolean, options: PictureOptions): Promise<Record<string, Tensor>> {
-  const inputs = session.inputMetadata as readonly Metadata[]
+/** All inputs of a model, from a picture or from an `.npz` file. */
+export async function makeFeeds(
+  metadata: readonly InferenceSession.ValueMetadata[],
+  file: Blob,
+  isArrays: boolean,
+  options: PictureOptions,
+): Promise<Record<string, Tensor>> {
+  const inputs = metadata as readonly Metadata[]
   const bytes = new Uint8Array(await file.arrayBuffer())
   return isArrays ? fromArrays(await tools.readNpz(bytes), inputs) : fromPicture(bytes, inputs, options)
 }
@@ -41,12 +46,32 @@ function fromArrays(arrays: Map<string, Tensor>, inputs: readonly Metadata[]): R
   return Object.fromEntries(feeds)
 }
 
+/** Repeatable random values for every input; its batch is one, what else it leaves open has the size of a stride. */
+export function madeUpFeeds(metadata: readonly InferenceSession.ValueMetadata[], seed: number): Record<string, Tensor> {
+  const feeds = (metadata as readonly Metadata[]).map(input => {
+    const dims = input.shape.map((dim, axis) => (typeof dim === "number" ? dim : axis === 0 ? 1 : STRIDE))
+    return [input.name, tools.randomTensor(input, dims, seed)] as const
+  })
+  return Object.fromEntries(feeds)
+}
+
 async function fromPicture(bytes: Uint8Array, inputs: readonly Metadata[], options: PictureOptions): Promise<Record<string, Tensor>> {
+  const image = await tools.decodeImage(bytes)
+  const { name, spec } = pictureSpec(inputs, image, options)
+  return { [name]: await tools.imageToTensor(image, spec) }
+}
+
+/** How a picture of this size becomes the only input of a model. */
+export function pictureSpec(
+  metadata: readonly InferenceSession.ValueMetadata[],
+  image: { width: number; height: number },
+  options: PictureOptions,
+): { name: string; spec: ImageSpec } {
+  const inputs = metadata as readonly Metadata[]
   const [input] = inputs
   if (input === undefined || inputs.length > 1) {
     throw new SentinelError("INVALID_INPUT", `the model has ${inputs.length} inputs: give an .npz file with ${inputs.map(({ name }) => name).join(", ")}`)
   }
-  const image = await tools.decodeImage(bytes)
   const { layout, channels, dims } = pictureShape(input, image)
   const isBytes = input.type === "uint8"
   if (!isBytes && input.type !== "float32") throw notAPicture(input)
@@ -60,7 +85,7 @@ async function fromPicture(bytes: Uint8Array, inputs: readonly Metadata[], optio
   }
   // Statistics of three colours say nothing about grey.
   if (channels === 1 && spec.mean?.length === 3) Object.assign(spec, NORMALISATIONS.signed)
-  return { [input.name]: await tools.imageToTensor(image, spec) }
+  return { name: input.name, spec }
 }
 
 function pictureShape(input: Metadata, image: { width: number; height: number }) {

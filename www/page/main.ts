@@ -1,6 +1,7 @@
 import { devices, init, SentinelError, type Placement } from "../host/index.js"
 import { load, run, type Loaded, type ModelSource } from "./bench.js"
 import { makeFeeds, type Normalisation, type PictureOptions } from "./inputs.js"
+import { showChoices, wireLive, type Choices } from "./live.js"
 import { byId, clearResults, hideError, hideFacts, hideProgress, showError, showFacts, showPlacement, showProgress, showRun } from "./view.js"
 
 const DIGITS: ModelSource = { name: "digits.onnx", model: new URL("samples/digits.onnx", location.href).href, externalData: [] }
@@ -11,9 +12,23 @@ const SMALL_PIXELS = 64
 /** What the person chose. */
 const chosen: {
   model: ModelSource | undefined
-  input: { name: string; file: Blob; isArrays: boolean } | undefined
+  input: { name: string; file: Blob; isArrays: boolean; isSample: boolean } | undefined
   labels: string[]
 } = { model: undefined, input: undefined, labels: [] }
+
+/** What the section of batches and streams goes by. */
+const choices: Choices = {
+  model: () => chosen.model ?? DIGITS,
+  provider,
+  labels: () => chosen.labels,
+  picture: pictureOptions,
+  sampleUrls: Array.from({ length: 10 }, (_, digit) => sampleUrl(digit)),
+  async inputs() {
+    const { model = DIGITS, input } = chosen
+    if (model !== DIGITS || input?.isSample === false) return input === undefined ? [] : [input]
+    return Promise.all(Array.from({ length: 10 }, async (_, digit) => ({ file: await fetchSample(digit), isArrays: false })))
+  },
+}
 
 let loaded: Loaded | undefined
 let placement: Placement[] = []
@@ -72,7 +87,7 @@ async function runModel(model: Loaded, { name, file, isArrays }: NonNullable<typ
   showProgress(`Running ${model.name} on ${name}`)
   await painted()
   const repeat = byId<HTMLInputElement>("repeat").valueAsNumber
-  const feeds = await makeFeeds(model.session, file, isArrays, pictureOptions())
+  const feeds = await makeFeeds(model.session.inputMetadata, file, isArrays, pictureOptions())
   const report = await run(model, feeds, Number.isInteger(repeat) ? Math.min(100, Math.max(1, repeat)) : 1)
   placement = report.placement
   showFacts(model, placement)
@@ -118,12 +133,13 @@ async function take(files: readonly File[]): Promise<void> {
 
 function chooseModel(source: ModelSource): void {
   chosen.model = source
+  showChoices(choices)
   byId("model-name").textContent = source.name
 }
 
 function chooseInput(name: string, file: Blob, sample?: number): void {
   const isArrays = /\.npz$/i.test(name)
-  chosen.input = { name, file, isArrays }
+  chosen.input = { name, file, isArrays, isSample: sample !== undefined }
   byId("input-name").textContent = name
   const preview = byId<HTMLImageElement>("preview")
   URL.revokeObjectURL(preview.src)
@@ -151,12 +167,18 @@ function readLabels(name: string, text: string): string[] {
 }
 
 async function chooseSample(digit: number): Promise<void> {
-  const name = `digit_${digit}.png`
-  const response = await fetch(new URL(`samples/${name}`, location.href))
-  if (!response.ok) throw new SentinelError("IO", `${name}: the server answered ${response.status}`)
-  chooseInput(name, await response.blob(), digit)
+  chooseInput(`digit_${digit}.png`, await fetchSample(digit), digit)
 }
 
+async function fetchSample(digit: number): Promise<Blob> {
+  const response = await fetch(sampleUrl(digit))
+  if (!response.ok) throw new SentinelError("IO", `digit_${digit}.png: the server answered ${response.status}`)
+  return response.blob()
+}
+
+function sampleUrl(digit: number): string {
+  return new URL(`samples/digit_${digit}.png`, location.href).href
+}
 function provider(): string {
   return new FormData(byId<HTMLFormElement>("choices")).get("provider") as string
 }
@@ -221,7 +243,12 @@ function wireChoices(): void {
     event.preventDefault()
     void refresh({ reload: loaded === undefined })
   })
-  for (const radio of document.querySelectorAll("input[name=provider]")) radio.addEventListener("change", () => void refresh({ reload: true }))
+  for (const radio of document.querySelectorAll("input[name=provider]")) {
+    radio.addEventListener("change", () => {
+      showChoices(choices)
+      void refresh({ reload: true })
+    })
+  }
   for (const id of ["normalisation", "fit", "colors"]) byId(id).addEventListener("change", () => void refresh({ reload: false }))
   byId("placement-filter").addEventListener("input", refreshPlacement)
   byId("model-sample").addEventListener("click", () => {
@@ -246,7 +273,7 @@ function wireSamples(): void {
     const picture = document.createElement("img")
     button.type = "button"
     button.ariaPressed = "false"
-    picture.src = `samples/digit_${digit}.png`
+    picture.src = sampleUrl(digit)
     picture.alt = `The digit ${digit}`
     button.append(picture)
     const use = async () => {
@@ -270,6 +297,7 @@ async function describeDevice(): Promise<void> {
 wireFiles()
 wireChoices()
 wireSamples()
+wireLive(choices)
 const debug = new URLSearchParams(location.search).get("debug")
 await attempt(async () => {
   await init(debug === null ? {} : { debug })

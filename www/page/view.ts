@@ -8,7 +8,8 @@ export function byId<E extends HTMLElement = HTMLElement>(id: string): E {
   return element as E
 }
 
-function element(tag: string, className: string, ...children: (Node | string)[]): HTMLElement {
+/** A new element with what is in it. */
+export function element(tag: string, className: string, ...children: (Node | string)[]): HTMLElement {
   const made = document.createElement(tag)
   if (className !== "") made.className = className
   made.append(...children)
@@ -114,7 +115,8 @@ function showReason(placement: readonly Placement[]): void {
   byId("reason").hidden = reasons.size !== 1 || reason === ""
 }
 
-function showOutput({ name, about, classes, values }: OutputReport, labels: readonly string[]): HTMLElement {
+/** An output as a ranking or as values. */
+export function showOutput({ name, about, classes, values }: OutputReport, labels: readonly string[]): HTMLElement {
   const heading = element("h3", "", `${name}  `, element("span", "mono", about))
   if (classes === undefined) return element("div", "output", heading, element("p", "values mono", values ?? ""))
   const rows = classes.map(({ index, probability }) => {
@@ -152,6 +154,6 @@ export function showPlacement(placement: readonly Placement[], filter: string): 
   )
 }
 
-function milliseconds(ms: number): string {
+export function milliseconds(ms: number): string {
   return `${ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(1) : ms.toFixed(2)} ms`
 }

@@ -1,0 +1,130 @@
+import { existsSync } from "node:fs"
+import { parseArgs } from "node:util"
+import { SentinelError } from "../host/index.js"
+
+export const MODES = ["basic", "batch", "async", "stream"] as const
+export type Mode = (typeof MODES)[number]
+export const POLICIES = ["latest", "queue", "drop-new"] as const
+export type Policy = (typeof POLICIES)[number]
+export const PROVIDERS = ["auto", "webgpu", "wonnx", "cpu"]
+
+export const HELP = `Runs real models on real input: once, in batches, or as a stream.
+
+Usage: demo [options]
+  --mode name         ${MODES.join(", ")} (basic)
+  --model name        in basic: text, digits, filetype, each of them unless said otherwise; may be repeated
+                      in every mode: a path, or the name of a model in target/models or tests/fixtures/models
+                      (batch, async and stream take digits unless said otherwise)
+  --provider name     ${PROVIDERS.join(", ")}
+  --json              print everything as JSON
+
+basic   reads text in a picture, handwritten digits and the types of files; runs any other model once on made inputs
+  --image file        a picture to read text in; may be repeated
+  --file file         a file to tell the type of; may be repeated
+  --repeat n          how often each model runs again for its median (5)
+
+batch   gives inputs to a BatchInferenceEngine, which calls back; async awaits it, in the order of the inputs
+  --num-inputs n      how many (10)
+stream  polls frames into a StreamingInferenceEngine; silero_vad hears speech
+  --duration s        for how many seconds (5)
+  --fps n             frames per second (30)
+  --policy name       what a slow model does to frames: ${POLICIES.join(", ")} (latest; queue for speech)
+all three
+  --batch-size n      the most inputs in one batch, or auto (4)
+  --workers n         how many worker threads, or auto; with 0 everything runs on the calling thread (0)
+  --seed n            of the inputs that are made up (0)
+`
+
+export interface DemoArguments {
+  mode: Mode
+  models: string[]
+  images: string[]
+  inspected: string[]
+  provider: string
+  repeat: number
+  nInputs: number
+  durationS: number
+  fps: number
+  policy: Policy | undefined
+  batchSize: number | "auto"
+  workers: number | "auto"
+  seed: number
+  json: boolean
+  help: boolean
+}
+
+/** @throws `INVALID_INPUT` naming the option, what it may be and what it is. */
+export function readArguments(args: readonly string[]): DemoArguments {
+  const values = parsed(args)
+  return {
+    mode: word("mode", values.mode, MODES),
+    models: values.model,
+    images: values.image.map(path => existing("image", path)),
+    inspected: values.file.map(path => existing("file", path)),
+    provider: word("provider", values.provider, PROVIDERS),
+    repeat: whole("repeat", values.repeat, 0, 9999),
+    nInputs: whole("num-inputs", values["num-inputs"], 1, 10_000_000),
+    durationS: seconds("duration", values.duration),
+    fps: whole("fps", values.fps, 1, 1000),
+    policy: values.policy === undefined ? undefined : word("policy", values.policy, POLICIES),
+    batchSize: values["batch-size"] === "auto" ? "auto" : whole("batch-size", values["batch-size"], 1, 65_536, " or auto"),
+    workers: values.workers === "auto" ? "auto" : whole("workers", values.workers, 0, 64, " or auto"),
+    seed: whole("seed", values.seed, 0, 2 ** 31),
+    json: values.json,
+    help: values.help,
+  }
+}
+
+function parsed(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        mode: { type: "string", default: "basic" },
+        model: { type: "string", multiple: true, default: [] },
+        image: { type: "string", multiple: true, default: [] },
+        file: { type: "string", multiple: true, default: [] },
+        provider: { type: "string", default: "auto" },
+        repeat: { type: "string", default: "5" },
+        "num-inputs": { type: "string", default: "10" },
+        duration: { type: "string", default: "5" },
+        fps: { type: "string", default: "30" },
+        policy: { type: "string" },
+        "batch-size": { type: "string", default: "4" },
+        workers: { type: "string", default: "0" },
+        seed: { type: "string", default: "0" },
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    }).values
+  } catch (cause) {
+    throw new SentinelError("INVALID_INPUT", `${(cause as Error).message} (see --help)`, { cause })
+  }
+}
+
+function word<Word extends string>(option: string, value: string, words: readonly Word[]): Word {
+  const found = words.find(each => each === value)
+  if (found === undefined) throw wrong(option, `one of ${words.join(", ")}`, value)
+  return found
+}
+
+function whole(option: string, value: string, least: number, most: number, otherwise = ""): number {
+  const number = /^\d{1,10}$/.test(value) ? Number(value) : NaN
+  if (number >= least && number <= most) return number
+  throw wrong(option, `a whole number from ${least} to ${most}${otherwise}`, value)
+}
+
+function seconds(option: string, value: string): number {
+  const number = /^\d{1,5}(\.\d{1,3})?$/.test(value) ? Number(value) : NaN
+  if (number > 0 && number <= 86_400) return number
+  throw wrong(option, "seconds, more than 0 and at most 86400", value)
+}
+
+function existing(option: string, path: string): string {
+  if (existsSync(path)) return path
+  throw new SentinelError("IO", `--${option} ${path}: no such file`)
+}
+
+function wrong(option: string, expected: string, value: string): SentinelError {
+  return new SentinelError("INVALID_INPUT", `--${option}: expected ${expected}, got "${value}"`)
+}
