@@ -57,8 +57,16 @@ export function gatherModel(batch = "batch") {
 }
 
 /** A model with an input that the whole batch shares: `y = x * scale`, with `x: float32[batch, 2]` and a scalar `scale`. */
-export function scaleModel(batch = "batch") {
+export const scaleModel = (batch = "batch") => modelOf(scaleGraph(batch))
+
+/** The same with an output that the whole batch shares: `z = -scale`. */
+export function sharedModel(batch = "batch") {
+  const node = [...text(1, "scale"), ...text(2, "z"), ...text(4, "Neg")]
+  return modelOf([...scaleGraph(batch), ...bytes(1, node), ...bytes(12, value("z", []))])
+}
+
+function scaleGraph(batch) {
   const node = [...text(1, "x"), ...text(1, "scale"), ...text(2, "y"), ...text(4, "Mul")]
   const ports = [...bytes(11, value("x", [batch, 2])), ...bytes(11, value("scale", [])), ...bytes(12, value("y", [batch, 2]))]
-  return modelOf([...bytes(1, node), ...text(2, "scale"), ...ports])
+  return [...bytes(1, node), ...text(2, "scale"), ...ports]
 }
