@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
 import { test } from "node:test"
 import { BatchInferenceEngine, SentinelError } from "../../pkg/dist/index.mjs"
-import { fakeEngine, rowsOf, settled } from "./lanes.mjs"
+import { Clock, FakeLanes, fakeEngine, rowsOf, settled } from "./lanes.mjs"
 import { assertCode, inRepository } from "./support.mjs"
 
 const input = (number, rows) => ({ x: rowsOf(number, rows) })
@@ -339,7 +339,7 @@ test("a_callback_that_is_told_of_a_timeout_may_stop_the_engine", async () => {
 
 test("what_a_callback_throws_is_thrown_where_nobody_else_is_hurt", () => {
   const script = `
-    import { fakeEngine, rowsOf, settled } from "./tests/node/lanes.mjs"
+    import { Clock, FakeLanes, fakeEngine, rowsOf, settled } from "./tests/node/lanes.mjs"
     const { engine, lanes } = await fakeEngine({ batchSize: 2 })
     process.on("uncaughtException", error => console.log("uncaught", error.message))
     engine.addInput("a", { x: rowsOf(1) }, () => { throw new Error("mine") })
@@ -390,4 +390,28 @@ test("an_adaptive_engine_grows_its_batches_while_that_pays", async () => {
   }
   assert.equal(engine.getStats().batchSize, 16)
   await engine.stop()
+})
+
+test("batches_on_the_calling_thread_give_it_a_turn_after_eight_milliseconds", async () => {
+  for (const [tookMs, batchesPerTurn] of [[8, 1], [4, 2], [100, 1]]) {
+    const clock = new Clock()
+    const { plan, facts } = new FakeLanes()
+    let turn = 0
+    const turns = []
+    const run = async parts => {
+      turns.push(turn)
+      clock.nowMs += tookMs
+      return parts.map(({ x }) => ({ y: x }))
+    }
+    const lane = { facts, fault: undefined, lost: new Promise(() => {}), run, close: async () => {} }
+    const engine = new BatchInferenceEngine({ model: "fake", batchSize: 1 }, clock, () => ({ ...plan, open: async () => lane }))
+    await engine.start()
+    let isCounting = true
+    const count = () => { turn += 1; if (isCounting) setImmediate(count) }
+    setImmediate(count)
+    await Promise.all(Array.from({ length: 20 }, (_, number) => engine.run(input(number))))
+    isCounting = false
+    for (const each of new Set(turns)) assert.ok(turns.filter(other => other === each).length <= batchesPerTurn, `${turns}`)
+    await engine.stop()
+  }
 })

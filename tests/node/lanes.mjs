@@ -24,6 +24,10 @@ export class Clock {
     return () => this.#timers.delete(timer)
   }
 
+  nextTurn() {
+    return settled()
+  }
+
   get nTimers() {
     return this.#timers.size
   }

@@ -39,7 +39,11 @@ export async function engineCost({ BatchInferenceEngine, Tensor }, n = 5000) {
     joining: { mode: "join", size: 0, inputs: { x: 0 }, outputs: { x: 0 }, padding: "repeat", reason: "" },
   }
   const lane = { facts, fault: undefined, lost: new Promise(() => {}), run: async parts => parts, close: async () => {} }
-  const world = { now: () => performance.now(), after: (ms, call) => { const timer = setTimeout(call, ms); return () => clearTimeout(timer) } }
+  const world = {
+    now: () => performance.now(),
+    after: (ms, call) => { const timer = setTimeout(call, ms); return () => clearTimeout(timer) },
+    nextTurn: () => new Promise(resolve => { setTimeout(resolve) }),
+  }
   const engine = new BatchInferenceEngine({ model: "none", batchSize: 8, maxQueueSize: n }, world, () => ({ count: 1, open: async () => lane }))
   await engine.start()
   const feeds = { x: new Tensor("float32", new Float32Array(16), [1, 16]) }
