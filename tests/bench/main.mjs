@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { cpus, totalmem, type } from "node:os"
 import { dirname } from "node:path"
 import { inRepository } from "../node/support.mjs"
+import { benchBatching } from "./batching/main.mjs"
 import { chooseCases, clearCases, stage } from "./cases.mjs"
 import { CONTENDERS, PLACES, title } from "./contenders/contenders.mjs"
 import { describe } from "./measure.mjs"
@@ -106,6 +107,7 @@ async function main(args) {
     return
   }
   if (!existsSync(inRepository("pkg/dist/index.mjs"))) throw new UsageError("the package is not built: run pkg-scripts/build")
+  if (options.batching) return benchBatching(options, args)
   const run = await measure(options, args)
   const file = options.json ?? inRepository(`target/bench/${run.date.slice(0, 19).replaceAll(":", "-")}.json`)
   mkdirSync(dirname(file), { recursive: true })

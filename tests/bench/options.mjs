@@ -8,6 +8,7 @@ export const HELP = `usage: pkg-scripts/bench [OPTION...]
   --quick             a few models, three rounds, one first result each, and no more than three minutes
   --models A,B        these models of tests/fixtures/manifest.json; --models none for operators alone
   --ops [TEXT]        also single operators: all, or those whose name has TEXT
+  --batching          instead of all that: what batches cost and bring, in Node.js and Chromium; with --where and --readme
   --only A,B          these contenders: ${[...new Set(Object.values(CONTENDERS).flat())].join(", ")}
   --where A,B         these places: ${Object.keys(PLACES).join(", ")}
   --runs N            exactly N warm runs each, instead of as many as fit into two seconds (at least 3, at most 50)
@@ -25,6 +26,7 @@ const OPTIONS = {
   quick: { type: "boolean", default: false },
   models: { type: "string" },
   ops: { type: "string" },
+  batching: { type: "boolean", default: false },
   only: { type: "string" },
   where: { type: "string" },
   runs: { type: "string" },
@@ -54,6 +56,7 @@ export function readOptions(args) {
   return {
     help: values.help,
     quick: values.quick,
+    batching: values.batching,
     models,
     isModels: models === undefined || models.length > 0,
     ops: values.ops,

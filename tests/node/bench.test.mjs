@@ -1,6 +1,7 @@
 // The parts of pkg-scripts/bench that decide something: numbers in, numbers or text out. No time is asserted.
 import assert from "node:assert/strict"
 import { test } from "node:test"
+import { longestTasks, throughputTable } from "../bench/batching/report.mjs"
 import { warm } from "../bench/measure.mjs"
 import { writeModel } from "../bench/onnx.mjs"
 import { buildOperator, OPERATORS } from "../bench/operators.mjs"
@@ -188,4 +189,15 @@ test("operators_have_the_shapes_of_their_names", () => {
   assert.ok(Math.abs(data.subarray(0, 128).reduce((a, b) => a + b) - 1) < 1e-5)
   const strided = buildOperator(OPERATORS.find(({ name }) => name === "Conv depthwise 3x3/2 144 56"))
   assert.deepEqual(strided.outputs[0].dims, [1, 144, 28, 28])
+})
+
+test("batches_are_compared_with_single_runs_of_the_same_model_in_the_same_place", () => {
+  const row = (where, way, median, longestTaskMs) => ({ where, model: "m", backend: "cpu", way, rate: { median, p10: 0, p90: 0 }, longestTaskMs })
+  const rows = [row("node", "one by one", 100, 90), row("node", "two workers", 180, 7), row("chromium", "two workers", 50, 3)]
+  const lines = throughputTable([...rows, { ...row("chromium", "one by one"), rate: undefined, error: "gone" }]).split("\n")
+  assert.deepEqual(lines.slice(2).map(line => line.split("|").map(cell => cell.trim()).slice(1, -1)), [
+    ["Node.js, `cpu`: m", "100", "180, 1.80×"],
+    ["Chromium, `cpu`: m", "failed", "50.0"],
+  ])
+  assert.equal(longestTasks(rows), "Node.js 7.00 ms, Chromium 3.00 ms")
 })

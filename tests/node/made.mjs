@@ -43,3 +43,30 @@ export function expandModel() {
   const inputs = [...bytes(11, value("x", [1])), ...bytes(11, value("shape", [2], INT64))]
   return modelOf([...bytes(1, node), ...text(2, "expand"), ...inputs, ...bytes(12, value("y", ["rows", "columns"]))])
 }
+
+/**
+ * A model of one row for each of the batch's: `y = table[at]`, where the table has the rows 0, 10, 20 and 30 of two numbers. Another
+ * index fails while it runs.
+ */
+export function gatherModel(batch = "batch") {
+  const table = Float32Array.from([0, 0, 10, 10, 20, 20, 30, 30])
+  const values = [...number(1, 4), ...number(1, 2), ...number(2, FLOAT32), ...text(8, "table"), ...bytes(9, [...new Uint8Array(table.buffer)])]
+  const node = [...text(1, "table"), ...text(1, "at"), ...text(2, "y"), ...text(4, "Gather")]
+  const ports = [...bytes(11, value("at", [batch], INT64)), ...bytes(12, value("y", [batch, 2]))]
+  return modelOf([...bytes(1, node), ...text(2, "gather"), ...bytes(5, values), ...ports])
+}
+
+/** A model with an input that the whole batch shares: `y = x * scale`, with `x: float32[batch, 2]` and a scalar `scale`. */
+export const scaleModel = (batch = "batch") => modelOf(scaleGraph(batch))
+
+/** The same with an output that the whole batch shares: `z = -scale`. */
+export function sharedModel(batch = "batch") {
+  const node = [...text(1, "scale"), ...text(2, "z"), ...text(4, "Neg")]
+  return modelOf([...scaleGraph(batch), ...bytes(1, node), ...bytes(12, value("z", []))])
+}
+
+function scaleGraph(batch) {
+  const node = [...text(1, "x"), ...text(1, "scale"), ...text(2, "y"), ...text(4, "Mul")]
+  const ports = [...bytes(11, value("x", [batch, 2])), ...bytes(11, value("scale", [])), ...bytes(12, value("y", [batch, 2]))]
+  return [...bytes(1, node), ...text(2, "scale"), ...ports]
+}

@@ -11,6 +11,7 @@ import { map, type MapItem, type MapOptions, type SettledItem } from "./map.js"
 import { batchPolicy, deadlineOf, priorityOf, type BatchEngineOptions, type BatchPolicy, type InputOptions } from "./options.js"
 import { openLanes } from "./places.js"
 import { openScheduler } from "./scheduler.js"
+import { Turns } from "./turns.js"
 import { Waiting } from "./waiting.js"
 import { realWorld, type World } from "./world.js"
 
@@ -51,6 +52,7 @@ export class BatchInferenceEngine {
   readonly #policy: BatchPolicy
   readonly #world: World
   readonly #lanes: Lanes
+  readonly #turns: Turns
   readonly #room = new Waiting()
   readonly #idle = new Waiting()
   readonly #aborts = new Aborts()
@@ -69,10 +71,14 @@ export class BatchInferenceEngine {
   #wakeMs: number | undefined
   #callOff = () => {}
 
+  constructor(options: BatchEngineOptions)
+  /** @internal */
+  constructor(options: BatchEngineOptions, world: World, open?: typeof openLanes)
   constructor(options: BatchEngineOptions, world: World = realWorld, open = openLanes) {
     this.#options = options
     this.#policy = batchPolicy(options)
     this.#world = world
+    this.#turns = new Turns(world)
     this.#lanes = new Lanes(open(options, this.#policy), world, {
       opened: lane => { this.#schedule(scheduler => scheduler.openLane(lane, 1)) },
       lost: (lane, error) => { this.#laneLost(lane, error) },
@@ -309,6 +315,9 @@ export class BatchInferenceEngine {
     const rows = this.#isJoined(inputs) ? inputs.map(input => input.rows) : undefined
     this.#batches.set(batch, { lane, keys })
     try {
+      for (let turn = this.#turns.due; turn !== undefined; turn = this.#turns.due) await turn
+      // Its lane may have been lost in the meantime.
+      if (!this.#batches.has(batch)) return
       const outputs = await this.#lanes.run(lane, inputs.map(({ feeds }) => feeds), rows)
       this.#schedule(scheduler => {
         const answered = scheduler.complete(this.#world.now(), batch)

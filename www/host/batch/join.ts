@@ -78,6 +78,7 @@ export function split(outputs: Record<string, TensorData>, rows: readonly number
   for (const [name, output] of Object.entries(outputs)) {
     const axis = joining.outputs[name]
     if (axis === undefined) {
+      // It is the same for all; each gets its own.
       for (const part of parts) part[name] = { ...output, data: output.data.slice() }
       continue
     }
