@@ -13,7 +13,9 @@ function sizes(bytes) {
 }
 
 const measured = {}
-for (const name of readdirSync(dist).filter(name => name.endsWith(".wasm") || name === "browser.mjs").sort()) {
+// What a page may load; the other modules are for Node.
+const isForPages = name => name.endsWith(".wasm") || ["browser.mjs", "core.mjs", "worker.mjs"].includes(name)
+for (const name of readdirSync(dist).filter(isForPages).sort()) {
   measured[name] = sizes(readFileSync(join(dist, name)))
 }
 measured.tarball = { raw: readFileSync(tarball).length }

@@ -1,8 +1,8 @@
 //! The size and the delay of batches, from measured times: the best throughput under a bound on latency.
 //!
-//! `time(n)` is what batches of `n` took lately. Of the sizes that were tried, the best is the one with the largest
-//! `n / time(n)` whose `time(n)` leaves room for the wait that precedes it; a size twice as large is tried while doubling
-//! has paid and inputs come fast enough to fill it.
+//! `time(n)` is what full batches of size `n` took lately. Of the sizes that were tried, the best is the one with the
+//! most rows per second whose `time(n)` keeps the target; a size twice as large is tried while doubling has paid and
+//! is foreseen to keep the target.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,17 +18,29 @@ pub struct Goal {
 
 /// How much of the old estimate stays when a new time comes in.
 const KEPT: f64 = 0.8;
+/// One slow batch says little: a time counts as so many times the old estimate at most.
+const LARGEST_STEP: f64 = 1.25;
 /// A larger size has to be this much better to be worth its latency.
-const WORTHWHILE: f64 = 1.05;
+const WORTHWHILE: f64 = 1.02;
+/// So many batches decide about a size. The first one may pay for what the others find made.
+const TRIALS: u32 = 3;
 /// After so many batches every size that was given up may be tried again: machines get busy and idle again.
 const RETRY_AFTER: u32 = 200;
+
+/// What full batches of one size do.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    n_runs: u32,
+    rows: f64,
+    seconds: f64,
+}
 
 /// Finds the size and the delay of batches.
 #[derive(Clone, Debug)]
 pub struct Adaptive {
     goal: Goal,
-    /// Seconds that batches of a size took.
-    times: BTreeMap<usize, f64>,
+    /// By size.
+    measured: BTreeMap<usize, Measured>,
     size: usize,
     /// Seconds between arrivals.
     interval: Option<f64>,
@@ -40,7 +52,7 @@ impl Adaptive {
     pub fn new(goal: Goal) -> Adaptive {
         Adaptive {
             goal,
-            times: BTreeMap::new(),
+            measured: BTreeMap::new(),
             size: 1,
             interval: None,
             last_arrival: None,
@@ -56,31 +68,41 @@ impl Adaptive {
     /// How long the first input of a batch should wait for others: as long as they take to come, and half of what the
     /// target leaves at most.
     pub fn max_delay(&self) -> Duration {
-        let (Some(interval), Some(time)) = (self.interval, self.estimate(self.size)) else {
+        let (Some(interval), Some(full)) = (self.interval, self.measured.get(&self.size)) else {
             return Duration::ZERO;
         };
         let to_fill = interval * (self.size - 1) as f64;
-        let spare = (self.target() - time) / 2.0;
+        let spare = (self.target() - full.seconds) / 2.0;
         Duration::from_secs_f64(to_fill.min(spare).max(0.0))
     }
 
     pub fn arrived(&mut self, now: Duration) {
         if let Some(last) = self.last_arrival {
             let elapsed = now.saturating_sub(last).as_secs_f64();
-            self.interval = Some(blend(self.interval, elapsed));
+            self.interval = Some(self.interval.map_or(elapsed, |known| blend(known, elapsed)));
         }
         self.last_arrival = Some(now);
     }
 
-    /// A batch of `n_rows` took `elapsed`.
-    pub fn ran(&mut self, n_rows: usize, elapsed: Duration) {
-        let known = self.times.get(&n_rows).copied();
-        self.times
-            .insert(n_rows, blend(known, elapsed.as_secs_f64()));
+    /// A batch of `n_rows` took `elapsed`; it is full where no other input that waited fitted in.
+    pub fn ran(&mut self, n_rows: usize, is_full: bool, elapsed: Duration) {
         self.n_batches += 1;
+        // Inputs of several rows may leave a full batch below the size that made it.
+        let size = n_rows.next_power_of_two().min(self.goal.max_batch_size);
+        if is_full || size == n_rows {
+            let (rows, seconds) = (n_rows as f64, elapsed.as_secs_f64());
+            self.measured
+                .entry(size)
+                .and_modify(|known| known.add(rows, seconds))
+                .or_insert(Measured {
+                    n_runs: 1,
+                    rows,
+                    seconds,
+                });
+        }
         if self.n_batches.is_multiple_of(RETRY_AFTER) {
             let size = self.size;
-            self.times.retain(|&n, _| n <= size);
+            self.measured.retain(|&n, _| n <= size);
         }
         self.size = self.choose();
     }
@@ -88,38 +110,41 @@ impl Adaptive {
     fn choose(&self) -> usize {
         let best = self.best();
         let next = (best * 2).min(self.goal.max_batch_size);
-        if next == best || self.times.contains_key(&next) || !self.times.contains_key(&best) {
+        let Some(known) = self.settled(best) else {
+            return best;
+        };
+        if next == best || self.settled(next).is_some() {
             return best;
         }
-        let has_paid = match self.estimate(best / 2) {
-            Some(half) if best > 1 => {
-                throughput(best, self.times[&best]) > throughput(best / 2, half) * WORTHWHILE
-            }
-            _ => true,
-        };
-        // Until it is measured, twice the size is taken to need twice the time.
-        let fits = self.times[&best] * 2.0 <= self.target();
+        let half = self.settled(best / 2);
+        let has_paid = half.is_none_or(|half| known.rate() > half.rate() * WORTHWHILE);
+        // A line through what is known; with one size known, it may be that more rows cost nothing.
+        let growth = half.map_or(0.0, |half| {
+            (known.seconds - half.seconds) / (best - best / 2) as f64
+        });
+        let foreseen = known.seconds + growth.max(0.0) * (next - best) as f64;
+        let fits = foreseen <= self.target();
         if has_paid && fits { next } else { best }
     }
 
-    /// Among powers of two and the largest size that may be used.
+    /// Among the sizes about which enough is known and which keep the target.
     fn best(&self) -> usize {
         let mut best = (1, 0.0);
-        for (&n, &time) in &self.times {
-            let is_candidate = n.is_power_of_two() || n == self.goal.max_batch_size;
-            if !is_candidate || n > self.goal.max_batch_size || (n > 1 && time > self.target()) {
+        for (&n, known) in &self.measured {
+            if known.n_runs < TRIALS || (n > 1 && known.seconds > self.target()) {
                 continue;
             }
-            let rate = throughput(n, time);
-            if rate > best.1 * WORTHWHILE {
-                best = (n, rate);
+            if known.rate() > best.1 * WORTHWHILE {
+                best = (n, known.rate());
             }
         }
         best.0
     }
 
-    fn estimate(&self, n_rows: usize) -> Option<f64> {
-        self.times.get(&n_rows).copied()
+    fn settled(&self, size: usize) -> Option<&Measured> {
+        self.measured
+            .get(&size)
+            .filter(|known| known.n_runs >= TRIALS)
     }
 
     fn target(&self) -> f64 {
@@ -127,12 +152,26 @@ impl Adaptive {
     }
 }
 
-fn throughput(n_rows: usize, time: f64) -> f64 {
-    n_rows as f64 / time.max(1e-9)
+impl Measured {
+    /// The fastest of the first ones, then a blend.
+    fn add(&mut self, rows: f64, seconds: f64) {
+        self.n_runs += 1;
+        if self.n_runs > TRIALS {
+            self.rows = blend(self.rows, rows);
+            self.seconds = blend(self.seconds, seconds.min(self.seconds * LARGEST_STEP));
+        } else if rows / seconds > self.rate() {
+            (self.rows, self.seconds) = (rows, seconds);
+        }
+    }
+
+    /// Rows per second.
+    fn rate(&self) -> f64 {
+        self.rows / self.seconds.max(1e-9)
+    }
 }
 
-fn blend(known: Option<f64>, measured: f64) -> f64 {
-    known.map_or(measured, |known| known * KEPT + measured * (1.0 - KEPT))
+fn blend(known: f64, measured: f64) -> f64 {
+    known * KEPT + measured * (1.0 - KEPT)
 }
 
 #[cfg(test)]
@@ -149,7 +188,11 @@ mod tests {
         });
         for _ in 0..500 {
             let n = adaptive.batch_size();
-            adaptive.ran(n, Duration::from_secs_f64((fixed + each * n as f64) / 1e3));
+            adaptive.ran(
+                n,
+                true,
+                Duration::from_secs_f64((fixed + each * n as f64) / 1e3),
+            );
         }
         adaptive.batch_size()
     }
@@ -157,6 +200,7 @@ mod tests {
     #[test]
     fn it_grows_while_batching_pays_and_the_target_holds() {
         assert_eq!(settles(8.0, 0.1), 64);
+        assert_eq!(settles(30.0, 0.5), 32); // 46 ms, hardly more than one alone
         assert_eq!(settles(8.0, 2.0), 16); // 40 ms; 32 would take 72
         assert_eq!(settles(0.0, 5.0), 1); // joining gives nothing
         assert_eq!(settles(100.0, 1.0), 1); // no size keeps the target
@@ -171,7 +215,11 @@ mod tests {
         let run = |adaptive: &mut Adaptive, each: f64| {
             for _ in 0..100 {
                 let n = adaptive.batch_size();
-                adaptive.ran(n, Duration::from_secs_f64((8.0 + each * n as f64) / 1e3));
+                adaptive.ran(
+                    n,
+                    true,
+                    Duration::from_secs_f64((8.0 + each * n as f64) / 1e3),
+                );
             }
         };
         run(&mut adaptive, 1.0);
@@ -191,7 +239,7 @@ mod tests {
             now += Duration::from_millis(2);
             adaptive.arrived(now);
             let n = adaptive.batch_size();
-            adaptive.ran(n, Duration::from_millis(10));
+            adaptive.ran(n, true, Duration::from_millis(10));
         }
         assert_eq!(adaptive.batch_size(), 4);
         let delay = adaptive.max_delay();

@@ -92,6 +92,8 @@ struct Batch {
     lane: u32,
     keys: Vec<u64>,
     rows: usize,
+    /// No other input that waited fitted in.
+    is_full: bool,
     started: Duration,
 }
 
@@ -185,7 +187,7 @@ impl Batcher {
         let broken: Vec<u64> = self.batches_on(lane);
         for batch in broken {
             for key in self.batches.remove(&batch).expect("it was found").keys {
-                let Some(job) = self.jobs.get_mut(&key) else {
+                let Some(job) = self.running(key, batch) else {
                     continue;
                 };
                 job.attempts += 1;
@@ -205,6 +207,7 @@ impl Batcher {
             lane,
             keys,
             rows,
+            is_full,
             started,
         }) = self.batches.remove(&batch)
         else {
@@ -215,11 +218,17 @@ impl Batcher {
         self.statistics.ran(keys.len(), elapsed);
         self.statistics.local_inputs += keys.len() as u64;
         if let Some(adaptive) = &mut self.adaptive {
-            adaptive.ran(rows, elapsed);
+            adaptive.ran(rows, is_full, elapsed);
         }
         let mut answered = Vec::with_capacity(keys.len());
         for key in keys {
-            let Some(job) = self.take(key) else { continue };
+            let now = self.now;
+            // An input whose time is over is answered by the next poll.
+            let is_in_time = |job: &mut Job| job.request.deadline.is_none_or(|end| end > now);
+            if !self.running(key, batch).is_some_and(is_in_time) {
+                continue;
+            }
+            let job = self.take(key).expect("it runs");
             let latency = self.now.saturating_sub(job.arrived);
             self.statistics.answered(self.now, latency);
             answered.push(key);
@@ -238,7 +247,7 @@ impl Batcher {
         let was_joined = keys.len() > 1;
         let mut failed = Vec::new();
         for key in keys {
-            if !self.jobs.contains_key(&key) {
+            if self.running(key, batch).is_none() {
                 continue;
             }
             if was_joined {
@@ -345,10 +354,13 @@ impl Batcher {
             rows += job.request.rows;
         }
         *self.lanes.get_mut(&lane).expect("it is free") -= 1;
+        let group = self.jobs[&keys[0]].request.group;
+        let is_left_over = group.is_some_and(|group| self.groups.contains_key(&group));
         let running = Batch {
             lane,
             keys: keys.clone(),
             rows,
+            is_full: is_left_over || rows >= self.batch_size(),
             started: self.now,
         };
         self.batches.insert(batch, running);
@@ -421,6 +433,12 @@ impl Batcher {
             }
         }
         self.n_waiting -= 1;
+    }
+
+    /// An input that this batch owes an answer; its key may belong to another one by now.
+    fn running(&mut self, key: u64, batch: u64) -> Option<&mut Job> {
+        let job = self.jobs.get_mut(&key)?;
+        (job.batch == Some(batch)).then_some(job)
     }
 
     /// It waits again, alone, in its old place.

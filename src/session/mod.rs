@@ -22,7 +22,7 @@ use crate::graph::{Graph, infer, text, verify};
 use crate::inspect::Port;
 use crate::kernel::Capabilities;
 use crate::model::onnx::{WriteOptions, write};
-use crate::passes;
+use crate::passes::{self, Rows};
 use crate::plan::{MakePlan, plan};
 use crate::tensor::{DType, Shape, Tensor};
 use crate::trace::{Switch, tell};
@@ -54,6 +54,7 @@ pub struct Session {
     passed_over: Option<String>,
     strict: bool,
     observes: bool,
+    rows: Option<Rows>,
     /// The prepared graph, kept while plans for further shapes may be asked for.
     graph: RefCell<Option<Graph>>,
     /// The graph on `cpu`, or why it is not there; made when a plan comes to it.
@@ -77,6 +78,7 @@ impl Session {
         verify(&graph)?;
         fix_defaults(&mut graph);
         bind_free_dimensions(&mut graph, &options.free_dimensions)?;
+        let rows = rows(&mut graph, options)?;
         let inputs = ports(&graph, &graph.inputs);
         tell(Switch::Graph, || text::print_short(&graph));
         passes::prepare(&mut graph, &cpu::evaluate)?;
@@ -90,6 +92,7 @@ impl Session {
             passed_over,
             strict: options.strict,
             observes: options.observes,
+            rows,
             graph: RefCell::new(Some(graph)),
             cpu: OnceCell::new(),
             planned: RefCell::default(),
@@ -150,6 +153,11 @@ impl Session {
 
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    /// Which inputs may be joined and run at once; for sessions made with [`Options::batch_axis`].
+    pub fn rows(&self) -> Option<&Rows> {
+        self.rows.as_ref()
     }
 
     /// Where the nodes run for the shapes planned last; empty while that depends on the inputs.
@@ -423,6 +431,22 @@ pub fn plan_text(graph: Graph, options: &Options) -> Result<String> {
         strict: session.strict,
     })?;
     Ok(plan.to_string())
+}
+
+/// What the model does with rows along the axis of the options, after it was made to take any
+/// number of them where they say so.
+fn rows(graph: &mut Graph, options: &Options) -> Result<Option<Rows>> {
+    let Some(axis) = options.batch_axis.or(options.rebatch.then_some(0)) else {
+        return Ok(None);
+    };
+    if !options.rebatch {
+        return passes::rows(graph, axis, &cpu::evaluate).map(Some);
+    }
+    let rows = passes::rebatch(graph, axis, &cpu::evaluate)?;
+    match &rows.joinable {
+        Err(why) => Err(Error::unsupported("rebatch", why.clone())),
+        Ok(()) => Ok(Some(rows)),
+    }
 }
 
 fn graph_is_gone() -> Error {

@@ -24,6 +24,10 @@ pub struct Options {
     /// Keep every value that a node gives as an output, for looking into a model; see
     /// [`observe`](super::Session::observe).
     pub observes: bool,
+    /// The axis along which inputs may be joined, for [`rows`](super::Session::rows).
+    pub batch_axis: Option<usize>,
+    /// Make a batch of a fixed size one of any size, and refuse a model where that cannot be.
+    pub rebatch: bool,
     /// Sizes for symbolic dimensions, by name.
     pub free_dimensions: BTreeMap<String, i64>,
 }

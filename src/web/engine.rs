@@ -13,6 +13,7 @@ use super::convert::{error_to_js, set, sizes_from_js, tensors_from_js, tensors_t
 use super::device::WebDevice;
 use super::differ::observed_to_js;
 use super::gpu::{EngineGpu, check_fetch, feeds_from_js, fetched_to_js};
+use super::rows::rows_to_js;
 use crate::backend::webgpu::{Device, Feed, Location};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, text};
@@ -30,6 +31,8 @@ struct JsOptions {
     strict: bool,
     adapter: JsAdapter,
     observes: bool,
+    batch_axis: Option<usize>,
+    rebatch: bool,
     free_dimension_overrides: BTreeMap<String, i64>,
 }
 
@@ -139,6 +142,16 @@ impl EngineSession {
             }
         }
         Ok(plan.into())
+    }
+
+    /// Which inputs may be joined and run at once: `{ inputs, outputs, batch, size?, joinable,
+    /// reason }`. For sessions made with `batchAxis`.
+    pub fn rows(&self) -> Result<Object, JsValue> {
+        let without = || {
+            let why = "expected a session that was created with batchAxis";
+            error_to_js(Error::new(ErrorKind::InvalidInput, "rows", why))
+        };
+        self.session.rows().map(rows_to_js).ok_or_else(without)
     }
 
     pub fn placement(&self) -> Result<JsValue, JsValue> {
@@ -387,7 +400,7 @@ fn ports_to_js(ports: &[Port]) -> Array {
         .collect()
 }
 
-fn record<'a>(entries: impl Iterator<Item = (&'a str, JsValue)>) -> Object {
+pub(super) fn record<'a>(entries: impl Iterator<Item = (&'a str, JsValue)>) -> Object {
     let record = Object::new();
     for (name, value) in entries {
         set(&record, name, &value);
@@ -439,6 +452,8 @@ fn options_from_js(options: JsValue) -> Result<Options> {
             description: options.adapter.description,
         },
         observes: options.observes,
+        batch_axis: options.batch_axis,
+        rebatch: options.rebatch,
         free_dimensions: options.free_dimension_overrides,
     })
 }

@@ -15,6 +15,8 @@ mod frames;
 mod gpu;
 #[cfg(any(feature = "tools", feature = "web-gpu"))]
 mod image_spec;
+#[cfg(feature = "web-gpu")]
+mod rows;
 #[cfg(feature = "scheduler")]
 mod scheduler;
 #[cfg(feature = "tools")]

@@ -272,7 +272,7 @@ test("frames_beyond_max_fps_are_skipped", options, async () => {
     }
     return { counters: frames.counters, times, open: openFrames() }
   })
-  assert.ok(counters.skipped >= 3, JSON.stringify(counters))
+  assert.ok(counters.skipped >= 1, JSON.stringify(counters))
   assert.ok(times[3] - times[0] >= 400, String(times))
   assert.equal(open, 0)
   await page.close()

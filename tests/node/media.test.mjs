@@ -91,7 +91,8 @@ class FakeVideo extends FakeTarget {
     return this.lastRequest
   }
   cancelVideoFrameCallback(request) { this.requests.delete(request) }
-  async play() {}
+  plays = 0
+  async play() { this.plays += 1 }
   show(nowMs, metadata = {}) {
     const callbacks = [...this.requests.values()]
     this.requests.clear()
@@ -157,6 +158,11 @@ test("thirty_frames_a_second_thin_out_to_twenty", () => {
   const mayPass = media.createPace(20)
   const passed = Array.from({ length: 300 }, (_, at) => at * 1000 / 30).filter(mayPass)
   assert.ok(Math.abs(passed.length - 200) <= 1, String(passed.length))
+})
+
+test("neither_the_first_frame_nor_one_after_a_pause_brings_the_next_along", () => {
+  const mayPass = media.createPace(10)
+  assert.deepEqual([0, 50, 100, 150, 5000, 5050, 5100].filter(mayPass), [0, 100, 5000, 5100])
 })
 
 test("every_item_is_taken_once_in_order_or_released_and_the_bound_holds", async () => {
@@ -253,6 +259,24 @@ test("a_frame_of_a_camera_that_grew_old_is_given_up_and_one_of_a_screen_is_not",
   }
 })
 
+test("a_frame_is_not_given_up_where_max_fps_puts_the_next_one_off_for_longer", async () => {
+  const world = fakeWorld()
+  const iterator = media.captureVideo(new FakeTrack("video"), { maxFps: 2 }, world)
+  const first = iterator.next()
+  await settled()
+  world.frames.enqueue(new FakeFrame())
+  ;(await first).value.close()
+  for (world.nowMs of [300, 500]) {
+    world.frames.enqueue(new FakeFrame())
+    await settled()
+  }
+  world.nowMs = 900
+  assert.equal((await iterator.next()).value.capturedMs, 500)
+  assert.deepEqual(iterator.counters, { captured: 2, taken: 2, dropped: 0, skipped: 1 })
+  await iterator.return()
+  assert.equal(FakeFrame.open.size, 0)
+})
+
 test("frames_that_their_reader_closed_by_themselves_do_not_count_as_open", async () => {
   const world = fakeWorld()
   const told = []
@@ -312,6 +336,7 @@ test("without_a_track_processor_a_detached_element_plays_the_track_and_is_let_go
   assert.equal(second.value.capturedMs, 40)
   await iterator.return()
   assert.deepEqual(told, ["muted", "hidden", "visible"])
+  assert.equal(video.plays, 2)
   assert.equal(FakeFrame.open.size, 0)
   assert.equal(video.srcObject, null)
   assert.deepEqual([video.listeners, document.listeners, track.listeners, [...video.requests]], [[], [], [], []])

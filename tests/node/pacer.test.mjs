@@ -281,6 +281,7 @@ test("a_paused_stream_asks_for_nothing_and_latest_forgets_what_waits", () => {
   }
   rig.pacer.pause()
   rig.settle()
+  assert.deepEqual([...rig.fates], [[1, "dropped"]])
   rig.arrive()
   rig.settle()
   assert.ok(!rig.isAsked)

@@ -261,6 +261,7 @@ test("what_cannot_leave_its_thread_is_refused_with_the_way_out", async () => {
   const device = { limits: {}, features: new Set(), lost: Promise.resolve() }
   await assertCode(startEngine({ ...options, executionProviders: [{ name: "webgpu", device }] }), "INVALID_INPUT", /workers: 0/)
   await assertCode(startEngine({ ...options, preferredOutputLocation: "gpu-buffer" }), "INVALID_INPUT", /workers: 0/)
+  await assertCode(startEngine({ ...options, extra: { callback() {} } }), "INVALID_INPUT", /cannot be sent to a worker/)
   const engine = await startEngine(options)
   try {
     const image = Tensor.fromGpuBuffer({}, { dataType: "float32", dims: [1, 1, 28, 28] })

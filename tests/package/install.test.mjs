@@ -105,10 +105,43 @@ test("a_browser_bundle_has_no_node_modules", () => {
 })
 
 test("files_named_by_the_bundles_are_shipped", () => {
-  const bundle = readFileSync(join(installed, "dist", "browser.mjs"), "utf8")
-  const named = [...bundle.matchAll(/new URL\(["']([^"']+)["'], import\.meta\.url\)/g)].map(match => match[1])
-  assert.ok(named.length >= 3, `${named}`)
-  for (const name of named) assert.ok(existsSync(join(installed, "dist", name)), name)
+  const dist = join(installed, "dist")
+  const bundles = readdirSync(dist).filter(name => /\.[mc]js$/.test(name)).map(name => readFileSync(join(dist, name), "utf8"))
+  const named = bundles.flatMap(text => [...text.matchAll(/(?:new URL\(|from |import )["'](\.\/[^"']+)["']/g)].map(match => match[1]))
+  for (const name of ["./engine.wasm", "./worker.mjs"]) assert.ok(named.includes(name), `${name} is in none of ${named}`)
+  for (const name of named) assert.ok(existsSync(join(dist, name)), name)
+})
+
+const batches = `
+  const engine = new BatchInferenceEngine({ model: ${JSON.stringify(join(digits, "digits.onnx"))}, executionProviders: ["cpu"], workers: 2 })
+  await engine.start()
+  const { logits } = await engine.run({ image: new Tensor("float32", new Float32Array(784), [1, 1, 28, 28]) })
+  console.log(JSON.stringify({ dims: logits.dims, workers: engine.getStats().workers.length }))
+  await engine.stop()
+`
+const batched = { dims: [1, 10], workers: 2 }
+
+test("an_es_module_runs_batches_on_workers", () => {
+  write("batch.mjs", `import { BatchInferenceEngine, Tensor } from "sentinel-inference"\n${batches}`)
+  assert.deepEqual(JSON.parse(run("node", ["batch.mjs"])), batched)
+})
+
+test("a_commonjs_module_runs_batches_on_workers", () => {
+  write("batch.cjs", `const { BatchInferenceEngine, Tensor } = require("sentinel-inference")
+    async function main() {${batches}}
+    main().catch(error => { console.error(error); process.exitCode = 1 })`)
+  assert.deepEqual(JSON.parse(run("node", ["batch.cjs"])), batched)
+})
+
+test("a_bundled_program_runs_batches_on_workers_when_told_where_they_are", () => {
+  write("bundled.mjs", `import { BatchInferenceEngine, init, Tensor } from "sentinel-inference"
+    const dist = ${JSON.stringify(join(installed, "dist"))}
+    await init({ wasmBase: dist, workerUrl: dist + "/worker.node.mjs" })
+    ${batches}`)
+  const esbuild = join(root, "www", "node_modules", ".bin", "esbuild")
+  const options = ["--bundle", "--format=esm", "--platform=node", "--outfile=out/bundle.mjs", "--log-level=error"]
+  run(esbuild, ["bundled.mjs", ...options])
+  assert.deepEqual(JSON.parse(run("node", ["out/bundle.mjs"])), batched)
 })
 
 test("licences_and_notices_are_shipped", () => {

@@ -5,7 +5,7 @@ use sentinel_inference::error::{Error, Result};
 use sentinel_inference::graph::Graph;
 use sentinel_inference::passes::{self, Rows};
 use sentinel_inference::session::{Options, Provider, Session};
-use sentinel_inference::tensor::{DType, Tensor};
+use sentinel_inference::tensor::Tensor;
 
 /// The graph as it runs with joined rows, and what the analysis says of it.
 pub fn rebatched(mut graph: Graph, axis: usize) -> Result<(Graph, Rows)> {
@@ -86,11 +86,12 @@ fn part(joined: &Tensor, axis: usize, idx: usize, n_parts: usize) -> Option<Tens
     Tensor::from_bytes(joined.dtype(), &sizes, bytes).ok()
 }
 
-/// Random elements like those of a tensor: floats nearby, integers and flags in another order.
+/// Random elements like those of a tensor: floats nearby, whole numbers in another order.
 pub fn perturbed(tensor: &Tensor, next: &mut impl FnMut() -> u64) -> Tensor {
     let sizes = tensor.sizes();
-    if tensor.dtype() == DType::F32 {
-        let elements = tensor.elements::<f32>().expect("floats");
+    if let Some(elements) = tensor.elements::<f32>()
+        && elements.iter().any(|x| x.fract() != 0.0)
+    {
         let mut noise = || (next() % 2001) as f32 / 1000.0 - 1.0;
         let scale = elements.iter().fold(0.0_f32, |most, x| most.max(x.abs())) * 0.2;
         let moved = elements.iter().map(|x| x + scale * noise()).collect();

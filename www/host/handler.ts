@@ -8,7 +8,7 @@ import { SerialQueue } from "./queue.js"
 import { Runner, type Recipe } from "./runner.js"
 import { toOutput } from "./tensors.js"
 import { Profile, timed, type Trace } from "./trace.js"
-import type { EngineModule, GpuBytes, Observed, Placement, ValueInfo } from "./wasm.js"
+import type { BatchRows, EngineModule, GpuBytes, Observed, Placement, ValueInfo } from "./wasm.js"
 
 type Feeds = Readonly<Record<string, OnnxValue>>
 type Fetches = Readonly<Record<string, OnnxValue | null>>
@@ -97,6 +97,13 @@ export class SessionHandler implements InferenceSessionHandler {
   /** Where each node runs and why; for free dimensions, as of the latest run. */
   placement(): Placement[] {
     return this.#live()?.placement() ?? []
+  }
+
+  /** Which inputs may be joined and run at once; for sessions made with `batchAxis`. */
+  async rows(): Promise<BatchRows> {
+    this.#checkLive()
+    const runner = (this.#runner ??= await Runner.open(this.#recipe))
+    return runner.use(session => session.rows())
   }
 
   /** Bytes that the model takes on the GPU, for the shapes of the latest run. */

@@ -227,12 +227,14 @@ async function toFeeds(tensors: Readonly<Record<string, Tensor>>, gpu: SharedGpu
 }
 
 function engineOptions({ backends, strict, facts, observes, options }: Recipe): EngineOptions {
-  const { freeDimensionOverrides } = options
+  const { batchAxis, freeDimensionOverrides, rebatch } = options
   return {
     ...(backends === undefined ? {} : { executionProviders: [...backends] }),
     ...(strict ? { strict } : {}),
     ...(facts === undefined ? {} : { adapter: facts }),
     ...(observes ? { observes } : {}),
+    ...(batchAxis === undefined ? {} : { batchAxis }),
+    ...(rebatch === undefined ? {} : { rebatch }),
     ...(freeDimensionOverrides === undefined ? {} : { freeDimensionOverrides: { ...freeDimensionOverrides } }),
   }
 }

@@ -20,6 +20,10 @@ declare module "onnxruntime-common" {
   }
   namespace InferenceSession {
     interface SessionOptions {
+      /** The axis along which inputs may be joined and run at once. */
+      batchAxis?: number
+      /** Make a batch of a fixed size one of any size; `MODEL_UNSUPPORTED` for a model that mixes rows. */
+      rebatch?: boolean
       /** Refuses a model that the named execution providers do not take, instead of running it on the CPU. */
       strict?: boolean
       /** Called while the model is downloaded. */

@@ -113,6 +113,21 @@ export interface EnginePlan {
   model?: Uint8Array
 }
 
+/** What a model does with the rows of a batch; axes are by name. */
+export interface BatchRows {
+  /** The axis along which an input carries rows; null where all rows share it. */
+  inputs: Record<string, number | null>
+  /** The axis along which an output has the rows; null where it is the same for all, or rows cannot be joined. */
+  outputs: Record<string, number | null>
+  /** Whether the model takes any number of rows, `size` of them, or has no such axis. */
+  batch: "symbol" | "fixed" | "none"
+  size?: number
+  /** Rows may be joined, run at once and split again: each comes out as it does alone. */
+  joinable: boolean
+  /** Why not: the node that mixes rows, and how; empty where they may be joined. */
+  reason: string
+}
+
 export interface EngineOptions {
   executionProviders?: BackendName[]
   /** Refuse what the named providers do not take, where it would run on the CPU otherwise. */
@@ -120,6 +135,10 @@ export interface EngineOptions {
   adapter?: AdapterFacts
   /** Keep every value that a node gives, for `observe`. */
   observes?: boolean
+  /** The axis along which inputs may be joined, for `rows`. */
+  batchAxis?: number
+  /** Make a batch of a fixed size one of any size; `MODEL_UNSUPPORTED` where that cannot be. */
+  rebatch?: boolean
   freeDimensionOverrides?: Record<string, number>
 }
 
@@ -158,6 +177,8 @@ export interface EngineSession {
   readonly preferred: BackendName
   plan(inputDims: Record<string, number[]>): EnginePlan
   placement(): Placement[]
+  /** Which inputs may be joined; for sessions created with `batchAxis`. */
+  rows(): BatchRows
   /** The feeds in the shapes that the model declares; throws what `run` would throw for them. */
   checkFeeds(feeds: Record<string, TensorData>): Record<string, TensorData>
   run(feeds: Record<string, TensorData>, fetches: string[]): Record<string, TensorData>

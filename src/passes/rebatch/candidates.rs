@@ -77,10 +77,10 @@ fn with_size(shapes: &[Option<&Shape>], axis: usize, size: &Dim) -> Vec<Candidat
     choices(shapes, &[&behind, &at_axis, &of_tables])
 }
 
-fn choices(
-    shapes: &[Option<&Shape>],
-    rules: &[&dyn Fn(&Shape) -> Option<usize>],
-) -> Vec<Candidate> {
+/// The axis of one input along which it carries rows.
+type Choice<'a> = &'a dyn Fn(&Shape) -> Option<usize>;
+
+fn choices(shapes: &[Option<&Shape>], rules: &[Choice]) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     for rule in rules {
         let axes = shapes.iter().map(|shape| shape.and_then(rule));

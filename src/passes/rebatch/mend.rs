@@ -3,6 +3,7 @@
 //! For the number that the model was made for, a mended node computes what it did before.
 
 use super::class::{Class, Classes, Place, Product};
+use super::rules;
 use super::walk::rows_of;
 use crate::error::Result;
 use crate::graph::{Graph, Node, NodeId, Source, ValueId};
@@ -36,6 +37,7 @@ pub(super) fn mend(
     };
     let name = mend.graph.node(id).op.clone();
     match &*name.name {
+        _ if rules::BROADCAST.contains(&name.to_string().as_str()) => mend.broadcast(classes)?,
         _ if !name.domain.is_empty() => {}
         "Concat" => mend.concat(classes)?,
         "GRU" | "LSTM" | "RNN" if input_idx == 0 => mend.states(classes)?,
@@ -123,37 +125,63 @@ impl Mend<'_> {
         Ok(())
     }
 
-    /// True for an input that is the same for all rows and has one item along an axis.
-    fn is_one_item(&self, classes: &Classes, input_idx: usize, axis: usize) -> bool {
+    /// Makes an input that is the same for all rows, and says so for each row that the model was
+    /// made for, one item; returns whether it is one.
+    fn narrow(&mut self, classes: &Classes, input_idx: usize, axis: usize) -> Result<bool> {
         let Some(value) = self.graph.node(self.id).input(input_idx) else {
-            return false;
+            return Ok(false);
         };
-        let shape = self.shape(value);
-        classes.of(self.graph, value) == Class::Shared
-            && shape.is_some_and(|shape| shape.get(axis) == Some(&Dim::Size(1)))
+        let size = self.shape(value).and_then(|shape| shape.get(axis)?.value());
+        if classes.of(self.graph, value) != Class::Shared || size != Some(self.n_rows) {
+            return Ok(false);
+        }
+        if self.n_rows == 1 {
+            return Ok(true);
+        }
+        let one = self
+            .graph
+            .constant(value)
+            .and_then(|tensor| one_item(tensor, axis));
+        let Some(one) = one else { return Ok(false) };
+        let name = self.graph.fresh_name("rows");
+        let one = self.graph.add_constant(&name, one)?;
+        self.set_input(input_idx, one);
+        Ok(true)
     }
 
-    fn concat(&mut self, classes: &Classes) -> Result<()> {
-        let axis = self.place.axis;
-        if self.n_rows != 1 || !self.place.is_plain() {
-            return Ok(());
-        }
-        for input_idx in 0..self.graph.node(self.id).inputs.len() {
-            if self.is_one_item(classes, input_idx, axis) {
-                self.spread(input_idx, axis)?;
+    fn broadcast(&mut self, classes: &Classes) -> Result<()> {
+        let inputs: Vec<Option<ValueId>> = self.graph.node(self.id).inputs.clone();
+        let ranks = inputs
+            .iter()
+            .map(|value| Some(self.shape((*value)?)?.rank()));
+        let ranks: Vec<Option<usize>> = ranks.collect();
+        let own = self.shape(self.value).map_or(0, |shape| shape.rank());
+        for (input_idx, rank) in ranks.into_iter().enumerate() {
+            let axis = rank.and_then(|rank| (self.place.axis + rank).checked_sub(own));
+            if let (Some(axis), true) = (axis, self.place.is_plain()) {
+                self.narrow(classes, input_idx, axis)?;
             }
         }
         Ok(())
     }
 
-    fn states(&mut self, classes: &Classes) -> Result<()> {
-        if self.n_rows != 1 || !self.place.is_plain() {
-            return Ok(());
+    fn concat(&mut self, classes: &Classes) -> Result<()> {
+        for input_idx in 0..self.graph.node(self.id).inputs.len() {
+            self.spread_item(classes, input_idx, self.place.axis)?;
         }
+        Ok(())
+    }
+
+    fn states(&mut self, classes: &Classes) -> Result<()> {
         for input_idx in [5, 6] {
-            if self.is_one_item(classes, input_idx, self.place.axis) {
-                self.spread(input_idx, self.place.axis)?;
-            }
+            self.spread_item(classes, input_idx, self.place.axis)?;
+        }
+        Ok(())
+    }
+
+    fn spread_item(&mut self, classes: &Classes, input_idx: usize, axis: usize) -> Result<()> {
+        if self.place.is_plain() && self.narrow(classes, input_idx, axis)? {
+            self.spread(input_idx, axis)?;
         }
         Ok(())
     }
@@ -299,4 +327,21 @@ impl Mend<'_> {
         };
         (0..to.len()).filter_map(candidate).min().map(|(_, at)| at)
     }
+}
+
+/// The first of several items along an axis that are all alike.
+fn one_item(tensor: &Tensor, axis: usize) -> Option<Tensor> {
+    let mut sizes = tensor.sizes().to_vec();
+    let n_before: usize = sizes[..axis].iter().product();
+    let n_items = std::mem::replace(&mut sizes[axis], 1);
+    let item_bytes = tensor.dtype().size_bytes(sizes[axis..].iter().product())?;
+    let mut bytes = Vec::with_capacity(n_before * item_bytes);
+    for items in tensor.bytes().chunks(n_items * item_bytes) {
+        let (first, _) = items.split_at_checked(item_bytes)?;
+        if items.chunks(item_bytes).any(|item| item != first) {
+            return None;
+        }
+        bytes.extend(first);
+    }
+    Tensor::from_bytes(tensor.dtype(), &sizes, bytes).ok()
 }

@@ -7,6 +7,7 @@
 
 mod candidates;
 mod class;
+mod follow;
 mod mend;
 mod rules;
 mod site;
@@ -14,12 +15,11 @@ mod walk;
 
 use super::{Evaluate, normalize};
 use crate::error::Result;
-use crate::graph::{Graph, Source, infer};
+use crate::graph::{Graph, ValueId, infer};
 use crate::tensor::Dim;
 
-use candidates::{Candidate, candidates};
-use class::{Class, Classes, Content};
-use walk::{Walk, given};
+use candidates::candidates;
+use follow::{Follow, forget_shapes};
 
 /// What a model does with the rows of a batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,10 +94,15 @@ fn analyse(
     infer(&mut normal)?;
     normalize(&mut normal)?;
     let symbol = fresh_symbol(graph);
+    let follow = Follow {
+        graph: &normal,
+        batch: &batch,
+        symbol: &symbol,
+        evaluate,
+    };
     let mut refused = None;
     for candidate in candidates {
-        let mut mended = normal.clone();
-        let rows = follow(&mut mended, &candidate, &batch, &symbol, evaluate)?;
+        let (rows, mended) = follow.follow(&candidate)?;
         if rows.joinable.is_ok() {
             return Ok((rows, Some((symbol, mended))));
         }
@@ -108,7 +113,7 @@ fn analyse(
             Batch::None(why) => why.clone(),
             _ => "no input carries rows".into(),
         };
-        let names = |values: &[crate::graph::ValueId]| {
+        let names = |values: &[ValueId]| {
             let names = values.iter().map(|&id| graph.value(id).name.to_string());
             names.map(|name| (name, None)).collect()
         };
@@ -120,96 +125,6 @@ fn analyse(
         }
     };
     Ok((refused.unwrap_or_else(none), None))
-}
-
-/// What becomes of the rows when these inputs carry them.
-fn follow(
-    graph: &mut Graph,
-    candidate: &Candidate,
-    batch: &Batch,
-    symbol: &str,
-    evaluate: Evaluate,
-) -> Result<Rows> {
-    let mut walk = Walk {
-        batch: symbol,
-        baked: match batch {
-            Batch::Fixed(n_rows) => Some(*n_rows),
-            _ => None,
-        },
-        evaluate,
-        n_named: 0,
-    };
-    let mut classes = Classes::default();
-    forget_shapes(graph);
-    let mut inputs = Vec::new();
-    for (&id, &axis) in graph.inputs.clone().iter().zip(&candidate.axes) {
-        let value = graph.value_mut(id);
-        value.fact.value = None;
-        inputs.push((value.name.to_string(), axis));
-        for (at, dim) in value
-            .fact
-            .shape
-            .iter_mut()
-            .flat_map(|shape| shape.0.iter_mut())
-            .enumerate()
-        {
-            if axis == Some(at) {
-                *dim = Dim::symbol(symbol);
-            } else if *dim == Dim::Unknown {
-                *dim = walk.name();
-            }
-        }
-        classes.set(id, axis.map_or(Class::Shared, given));
-    }
-    walk.graph(graph, &mut classes)?;
-    let mut outputs = Vec::new();
-    let mut joinable = Ok(());
-    for &id in &graph.outputs {
-        let name = graph.value(id).name.to_string();
-        let axis = match classes.of(graph, id) {
-            Class::Rows(place, Content::Row) if place.is_plain() => Ok(Some(place.axis)),
-            Class::Rows(_, Content::Row) => {
-                Err(format!("output {name} has several rows side by side"))
-            }
-            Class::Rows(..) => Err(format!("output {name} depends on the number of the row")),
-            Class::Extent => Err(format!("output {name} depends on how many rows there are")),
-            Class::Mixed(why) => Err(why.to_string()),
-            Class::Shared => Ok(None),
-        };
-        outputs.push((name, axis.clone().unwrap_or_default()));
-        joinable = joinable.and(axis.map(|_| ()));
-    }
-    if joinable.is_err() {
-        outputs.iter_mut().for_each(|(_, axis)| *axis = None);
-    } else if outputs.iter().all(|(_, axis)| axis.is_none()) {
-        joinable = Err("no output depends on the rows".into());
-    }
-    Ok(Rows {
-        inputs,
-        outputs,
-        batch: batch.clone(),
-        joinable,
-    })
-}
-
-/// Shapes that a model declares inside are those of the batch it was made for.
-fn forget_shapes(graph: &mut Graph) {
-    let made: Vec<_> = graph.values().map(|(id, _)| id).collect();
-    for id in made {
-        let value = graph.value_mut(id);
-        if !matches!(value.source, Source::Input { .. } | Source::Constant(_)) {
-            value.fact.shape = None;
-            value.fact.value = None;
-        }
-    }
-    let nodes: Vec<_> = graph.nodes().map(|(id, _)| id).collect();
-    for id in nodes {
-        graph
-            .node_mut(id)
-            .bodies
-            .values_mut()
-            .for_each(forget_shapes);
-    }
 }
 
 fn fresh_symbol(graph: &Graph) -> String {

@@ -9,6 +9,8 @@ use crate::graph::{Graph, NodeId, Source, ValueId, infer_node};
 use crate::passes::{Evaluate, fold};
 use crate::tensor::{Dim, Fact, MAX_VALUE_ELEMENTS};
 
+const MAX_BAKED_ELEMENTS: usize = 1 << 16;
+
 pub(super) struct Walk<'a> {
     /// The symbol for the number of rows.
     pub batch: &'a str,
@@ -17,6 +19,7 @@ pub(super) struct Walk<'a> {
     pub evaluate: Evaluate<'a>,
     /// Unknown sizes so far that got a name.
     pub n_named: usize,
+    pub paths: Paths,
 }
 
 impl Walk<'_> {
@@ -35,12 +38,15 @@ impl Walk<'_> {
             }
         }
         if self.is_split(graph, id, classes) {
-            return self.branches(graph, id, classes);
+            return self.branch(graph, id, classes);
         }
         let inferred = infer_node(graph, id);
         let label = graph.node(id).label();
         let found = match inferred {
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                self.paths.impossible.get_or_insert(error.to_string());
+                Err(error.to_string())
+            }
             Ok(()) => self.class(graph, id, classes).map_err(|why| match why {
                 Refusal::Here(why) => format!("{label}: {why}"),
                 Refusal::Before(why) => why,
@@ -63,7 +69,7 @@ impl Walk<'_> {
                         settled.unwrap_or_else(|why| Class::Mixed(why.into())),
                     );
                 }
-                if is_shared && is_small(graph, &outputs) {
+                if is_shared && self.is_small(graph, &outputs) {
                     fold::fold_node(graph, id, self.evaluate);
                 }
             }
@@ -174,6 +180,20 @@ impl Walk<'_> {
         Product::of(&[Dim::symbol(self.batch)]).expect("a symbol is known")
     }
 
+    /// True where the elements are few enough to be shapes, axes or scales; with several rows
+    /// baked in, also to be a part that is the same for each of them.
+    fn is_small(&self, graph: &Graph, outputs: &[ValueId]) -> bool {
+        let limit = match self.baked {
+            Some(2..) => MAX_BAKED_ELEMENTS,
+            _ => MAX_VALUE_ELEMENTS,
+        };
+        outputs.iter().all(|&value| {
+            let shape = graph.value(value).fact.shape.as_ref();
+            let n_elements = shape.and_then(|shape| shape.elements().size());
+            n_elements.is_some_and(|n| n <= limit)
+        })
+    }
+
     /// A symbol that nothing else has.
     pub fn name(&mut self) -> Dim {
         self.n_named += 1;
@@ -194,90 +214,88 @@ impl Walk<'_> {
                 .all(is_shared)
     }
 
-    /// What both branches of an `If` agree on.
-    fn branches(&mut self, graph: &mut Graph, id: NodeId, classes: &mut Classes) -> Result<()> {
+    /// Follows one branch of an `If`: that of a known condition, or that of the current path.
+    fn branch(&mut self, graph: &mut Graph, id: NodeId, classes: &mut Classes) -> Result<()> {
+        let taken = match rules::known_branch(graph, id) {
+            Some(name) => name,
+            None => BRANCHES[self.paths.choose()],
+        };
         let mut bodies = std::mem::take(&mut graph.node_mut(id).bodies);
-        let mut found: Vec<Vec<(Class, Fact)>> = Vec::new();
-        for body in bodies.values_mut() {
-            let mut inner = Classes::default();
-            let captured: Vec<ValueId> = body.values().map(|(id, _)| id).collect();
-            for value in captured {
-                let Source::Capture = body.value(value).source else {
-                    continue;
-                };
-                if let Some(outer) = graph.find(&body.value(value).name) {
-                    inner.set(value, classes.of(graph, outer));
-                    body.value_mut(value).fact = graph.value(outer).fact.clone();
-                }
-            }
-            self.graph(body, &mut inner)?;
-            let outputs = body.outputs.iter();
-            found.push(
-                outputs
-                    .map(|&value| (inner.of(body, value), body.value(value).fact.clone()))
-                    .collect(),
-            );
-        }
+        let given = bodies
+            .get_mut(taken)
+            .map(|body| self.body(graph, body, classes));
+        let given = given.transpose()?.unwrap_or_default();
         let node = graph.node_mut(id);
         node.bodies = bodies;
-        let label = node.label();
-        let outputs: Vec<ValueId> = node.outputs.iter().flatten().copied().collect();
-        let taken = rules::taken_branch(graph, id);
-        for (idx, value) in outputs.into_iter().enumerate() {
-            let mut given: Vec<(Class, Fact)> = found
-                .iter()
-                .filter_map(|branch| branch.get(idx).cloned())
-                .collect();
-            if let Some(taken) = taken.filter(|&taken| taken < given.len()) {
-                given = vec![given.swap_remove(taken)];
-            }
-            let class = self.agreed(graph, value, &given);
-            let class = class.unwrap_or_else(|why| match why {
-                Refusal::Before(why) => Class::Mixed(why.into()),
-                Refusal::Here(why) => Class::Mixed(format!("{label}: {why}").into()),
-            });
+        let outputs = node.outputs.clone();
+        for (value, (class, fact)) in outputs.into_iter().zip(given) {
+            let Some(value) = value else { continue };
+            graph.value_mut(value).fact = fact;
             classes.set(value, class);
         }
         Ok(())
     }
 
-    fn agreed(
+    /// The classes and facts of what a body gives.
+    fn body(
         &mut self,
-        graph: &mut Graph,
-        value: ValueId,
-        given: &[(Class, Fact)],
-    ) -> std::result::Result<Class, Refusal> {
-        let differ = || Refusal::Here("its branches have their rows at different places".into());
-        let (first, fact) = given.first().ok_or_else(differ)?;
-        for (class, _) in given {
-            if let Class::Mixed(why) = class {
-                return Err(Refusal::Before(why.to_string()));
-            }
-            if class != first || *class == Class::Extent {
-                return Err(differ());
-            }
-        }
-        let mut agreed = fact.clone();
-        agreed.value = None;
-        for (_, fact) in given {
-            let same_rank = match (&mut agreed.shape, &fact.shape) {
-                (Some(a), Some(b)) if a.rank() == b.rank() => {
-                    for (a, b) in a.0.iter_mut().zip(b.iter()) {
-                        if a != b {
-                            *a = Dim::Unknown;
-                        }
-                    }
-                    true
-                }
-                _ => false,
+        graph: &Graph,
+        body: &mut Graph,
+        classes: &Classes,
+    ) -> Result<Vec<(Class, Fact)>> {
+        let mut inner = Classes::default();
+        let captured = body.captured_names().map(str::to_owned);
+        for name in captured.collect::<Vec<_>>() {
+            let (Some(outer), Some(value)) = (graph.find(&name), body.find(&name)) else {
+                continue;
             };
-            if !same_rank {
-                agreed.shape = None;
+            inner.set(value, classes.of(graph, outer));
+            let value = body.value_mut(value);
+            value.fact = graph.value(outer).fact.clone();
+            if let Some(tensor) = graph.constant(outer) {
+                value.source = Source::Constant(tensor.clone());
             }
         }
-        graph.value_mut(value).fact = agreed;
-        self.settle(graph, value, first.clone())
-            .map_err(Refusal::Here)
+        self.graph(body, &mut inner)?;
+        let outputs = body.outputs.iter();
+        let given = outputs.map(|&value| (inner.of(body, value), body.value(value).fact.clone()));
+        Ok(given.collect())
+    }
+}
+
+/// What may be done where a condition is known only later, one path at a time.
+#[derive(Default)]
+pub(super) struct Paths {
+    choices: Vec<usize>,
+    n_chosen: usize,
+    /// Why inference says that nothing can take the current path.
+    pub impossible: Option<String>,
+}
+
+const BRANCHES: [&str; 2] = ["then_branch", "else_branch"];
+
+impl Paths {
+    fn choose(&mut self) -> usize {
+        if self.n_chosen == self.choices.len() {
+            self.choices.push(0);
+        }
+        self.n_chosen += 1;
+        self.choices[self.n_chosen - 1]
+    }
+
+    pub fn is_only_one(&self) -> bool {
+        self.choices.is_empty()
+    }
+
+    /// Goes to the next path, unless this was the last one.
+    pub fn advance(&mut self) -> bool {
+        while self.choices.last() == Some(&(BRANCHES.len() - 1)) {
+            self.choices.pop();
+        }
+        self.n_chosen = 0;
+        self.impossible = None;
+        let last = self.choices.last_mut();
+        last.map(|choice| *choice += 1).is_some()
     }
 }
 
@@ -286,15 +304,6 @@ enum Refusal {
     Here(String),
     /// By a node on the way to it.
     Before(String),
-}
-
-/// True where the elements are few enough to be shapes, axes or scales.
-fn is_small(graph: &Graph, outputs: &[ValueId]) -> bool {
-    outputs.iter().all(|&value| {
-        let shape = graph.value(value).fact.shape.as_ref();
-        let n_elements = shape.and_then(|shape| shape.elements().size());
-        n_elements.is_some_and(|n| n <= MAX_VALUE_ELEMENTS)
-    })
 }
 
 /// Where a value has its rows, if it carries any.

@@ -3,6 +3,7 @@ import { SentinelError, toSentinelError } from "../errors.js"
 import type { SessionGpu } from "../handler.js"
 import type { Handle } from "../instance.js"
 import { loadScheduler, type Placement, type Scheduler, type Statistics } from "../wasm.js"
+import { Aborts } from "./aborts.js"
 import { signature, type Joining, type Tensors } from "./join.js"
 import { Lanes, type LaneState } from "./lanes.js"
 import type { ModelFacts } from "./lane.js"
@@ -52,6 +53,7 @@ export class BatchInferenceEngine {
   readonly #lanes: Lanes
   readonly #room = new Waiting()
   readonly #idle = new Waiting()
+  readonly #aborts = new Aborts()
   readonly #pending = new Map<number, Pending>()
   readonly #batches = new Map<number, { lane: number; keys: readonly number[] }>()
   /** Numbers for signatures that have inputs without an answer. */
@@ -59,9 +61,12 @@ export class BatchInferenceEngine {
   #scheduler: Handle<Scheduler> | undefined
   #state: State = { name: "new" }
   #nextNumber = 0
+  #nextRun = 0
   #isPumping = false
   #final: BatchStatistics | undefined
   #nDraining = 0
+  /** When the scheduler is asked next, and what calls that off. */
+  #wakeMs: number | undefined
   #callOff = () => {}
 
   constructor(options: BatchEngineOptions, world: World = realWorld, open = openLanes) {
@@ -112,7 +117,7 @@ export class BatchInferenceEngine {
    * @throws `QUEUE_FULL` when `maxQueueSize` inputs wait; `await engine.ready()` tells when there is room.
    */
   addInput(id: string, inputs: Tensors, callback: ResultCallback, options: InputOptions = {}): void {
-    this.#submit(id, inputs, options, deadlineOf(options, this.#world.now()), (outputs, error) => {
+    const isTaken = this.#submit(id, inputs, options, deadlineOf(options, this.#world.now()), (outputs, error) => {
       try {
         callback(id, outputs, error)
       } catch (thrown) {
@@ -120,18 +125,21 @@ export class BatchInferenceEngine {
         queueMicrotask(() => { throw thrown })
       }
     })
+    if (!isTaken) throw new SentinelError("QUEUE_FULL", `"${id}": ${this.#policy.maxQueueSize} inputs wait; await engine.ready() tells when there is room`)
   }
 
   /** The outputs of one input; waits for room in the queue. */
-  async run(inputs: Tensors, options: InputOptions = {}): Promise<Outputs> {
-    const deadlineMs = deadlineOf(options, this.#world.now())
-    const id = `run ${this.#nextNumber}`
-    await this.#waitForRoom(id, options, deadlineMs)
+  run(inputs: Tensors, options: InputOptions = {}): Promise<Outputs> {
     return new Promise((resolve, reject) => {
-      this.#submit(id, inputs, options, deadlineMs, (outputs, error) => {
+      const deadlineMs = deadlineOf(options, this.#world.now())
+      const id = `run ${this.#nextRun}`
+      this.#nextRun += 1
+      const submit = () => this.#submit(id, inputs, options, deadlineMs, (outputs, error) => {
         if (outputs === undefined) reject(error)
         else resolve(outputs)
       })
+      // Those who came before go first, even where a place has become free in the meantime.
+      if (this.#room.size > 0 || !submit()) this.#waitForRoom(id, options, deadlineMs, submit).catch(reject)
     })
   }
 
@@ -144,7 +152,9 @@ export class BatchInferenceEngine {
 
   /** Waits until the queue has room. */
   async ready(options: { signal?: AbortSignal } = {}): Promise<void> {
-    await this.#waitForRoom("ready", options, Infinity)
+    this.#running()
+    const hasRoom = this.#use(scheduler => scheduler.queueDepth) < this.#policy.maxQueueSize
+    if (this.#room.size > 0 || !hasRoom) await this.#waitForRoom("ready", options, Infinity, () => true)
   }
 
   getStats(): BatchStatistics {
@@ -200,7 +210,8 @@ export class BatchInferenceEngine {
     throw this.#state.name === "stopped" ? this.#state.error : notStarted()
   }
 
-  #submit(id: string, feeds: Tensors, options: InputOptions, deadlineMs: number, settle: Pending["settle"]): void {
+  /** False where the queue is full. */
+  #submit(id: string, feeds: Tensors, options: InputOptions, deadlineMs: number, settle: Pending["settle"]): boolean {
     const { inputNames, joining } = this.#running()
     const { signal } = options
     if (signal?.aborted === true) throw cancelled(id)
@@ -212,9 +223,8 @@ export class BatchInferenceEngine {
     const group = fit === undefined ? -1 : (this.#groups.get(fit.text)?.number ?? key % 2 ** 31)
     const rows = fit?.rows ?? 1
     const isTaken = this.#use(scheduler => scheduler.submit(this.#world.now(), key, group, rows, priority, deadlineMs))
-    if (!isTaken) throw new SentinelError("QUEUE_FULL", `"${id}": ${this.#policy.maxQueueSize} inputs wait; await engine.ready() tells when there is room`)
-    const abort = () => { this.#cancel(key) }
-    signal?.addEventListener("abort", abort, { once: true })
+    if (!isTaken) return false
+    const ignoreAbort = this.#aborts.on(signal, () => { this.#cancel(key) })
     this.#pending.set(key, {
       id,
       feeds,
@@ -222,12 +232,13 @@ export class BatchInferenceEngine {
       group: fit?.text,
       lost: undefined,
       settle(outputs, error) {
-        signal?.removeEventListener("abort", abort)
+        ignoreAbort()
         settle(outputs, error)
       },
     })
     if (fit !== undefined) this.#countIn(fit.text, group)
     this.#pumpSoon()
+    return true
   }
 
   #cancel(key: number): void {
@@ -236,24 +247,20 @@ export class BatchInferenceEngine {
     this.#pumpSoon()
   }
 
-  async #waitForRoom(id: string, { signal }: InputOptions, deadlineMs: number): Promise<void> {
+  /** Waits for a turn; `enter` is called at it, and gives false where there is no room after all. */
+  async #waitForRoom(id: string, { signal }: InputOptions, deadlineMs: number, enter: () => boolean): Promise<void> {
     this.#running()
     if (signal?.aborted === true) throw cancelled(id)
-    const depth = () => this.#use(scheduler => scheduler.queueDepth)
-    // Those who came before go first, even where a place has become free in the meantime.
-    if (this.#room.size === 0 && depth() < this.#policy.maxQueueSize) return
-    const turn = this.#room.next()
-    const abort = () => { turn.reject(cancelled(id)) }
-    signal?.addEventListener("abort", abort, { once: true })
+    const turn = this.#room.next(enter)
+    const ignoreAbort = this.#aborts.on(signal, () => { turn.reject(cancelled(id)) })
     const late = () => { turn.reject(expired(id)) }
     const callOff = deadlineMs === Infinity ? () => {} : this.#world.after(deadlineMs - this.#world.now(), late)
     try {
       await turn
     } finally {
       callOff()
-      signal?.removeEventListener("abort", abort)
+      ignoreAbort()
     }
-    this.#running()
   }
 
   // What is added in one turn of the event loop is looked at together, so that it can run together.
@@ -268,28 +275,38 @@ export class BatchInferenceEngine {
 
   /** Does what the scheduler wants done at this moment. */
   #pump(): void {
-    this.#callOff()
-    this.#callOff = () => {}
-    if (this.#state.name === "stopped" || this.#scheduler === undefined) return
-    for (;;) {
+    // Whoever is answered may stop the engine.
+    while (this.#isScheduling()) {
       const step = this.#use(scheduler => scheduler.poll(this.#world.now()))
       if (step === undefined) break
       if ("batch" in step) void this.#run(step.batch, step.lane, step.keys)
       else this.#answer(step.key, undefined, this.#lossOf(step.key, step.loss))
     }
-    const { wakeMs, free } = this.#use(scheduler => ({
-      wakeMs: scheduler.wake(),
-      free: this.#policy.maxQueueSize - scheduler.queueDepth,
-    }))
-    if (wakeMs !== undefined) this.#callOff = this.#world.after(Math.max(0, wakeMs - this.#world.now()), () => { this.#pump() })
-    this.#room.release(free)
+    if (!this.#isScheduling()) return
+    this.#wakeAt(this.#use(scheduler => scheduler.wake()))
+    if (this.#room.size > 0) this.#room.release(this.#policy.maxQueueSize - this.#use(scheduler => scheduler.queueDepth))
     if (this.#pending.size === 0) this.#idle.release()
+  }
+
+  #wakeAt(wakeMs: number | undefined): void {
+    if (wakeMs === this.#wakeMs) return
+    this.#callOff()
+    this.#callOff = () => {}
+    this.#wakeMs = wakeMs
+    if (wakeMs === undefined) return
+    this.#callOff = this.#world.after(Math.max(0, wakeMs - this.#world.now()), () => {
+      this.#wakeMs = undefined
+      this.#pump()
+    })
+  }
+
+  #isScheduling(): boolean {
+    return this.#state.name !== "stopped" && this.#scheduler !== undefined
   }
 
   async #run(batch: number, lane: number, keys: readonly number[]): Promise<void> {
     const inputs = keys.flatMap(key => this.#pending.get(key) ?? [])
-    const isJoined = inputs.every(({ group }) => group !== undefined)
-    const rows = isJoined ? inputs.map(input => input.rows) : undefined
+    const rows = this.#isJoined(inputs) ? inputs.map(input => input.rows) : undefined
     this.#batches.set(batch, { lane, keys })
     try {
       const outputs = await this.#lanes.run(lane, inputs.map(({ feeds }) => feeds), rows)
@@ -307,11 +324,20 @@ export class BatchInferenceEngine {
     }
   }
 
+  #isJoined(inputs: readonly Pending[]): boolean {
+    if (inputs.some(({ group }) => group === undefined)) return false
+    // What would be the whole batch runs as it is. Outputs of a batch are on the host, so are then those of each.
+    return inputs.length > 1 || this.joining.mode === "pad" || this.#options.preferredOutputLocation !== undefined
+  }
+
   #laneLost(lane: number, error: SentinelError): void {
-    const broken = [...this.#batches.values()].filter(batch => batch.lane === lane)
-    for (const key of broken.flatMap(({ keys }) => keys)) {
-      const pending = this.#pending.get(key)
-      if (pending !== undefined) pending.lost = error
+    for (const [number, batch] of this.#batches) {
+      if (batch.lane !== lane) continue
+      this.#batches.delete(number)
+      for (const key of batch.keys) {
+        const pending = this.#pending.get(key)
+        if (pending !== undefined) pending.lost = error
+      }
     }
     this.#schedule(scheduler => scheduler.closeLane(lane))
   }
@@ -332,7 +358,7 @@ export class BatchInferenceEngine {
 
   /** Changes the scheduler's state, and looks what follows from it. */
   #schedule(change: (scheduler: Scheduler) => void): void {
-    if (this.#state.name === "stopped" || this.#scheduler === undefined) return
+    if (!this.#isScheduling()) return
     this.#use(change)
     this.#pumpSoon()
   }

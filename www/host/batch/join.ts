@@ -14,7 +14,7 @@ export interface Joining {
   size: number
   /** The inputs that have rows, and their axis; the others are the same for a whole batch. */
   inputs: Record<string, number>
-  /** The axis of the rows of each output. */
+  /** The outputs that have rows, and their axis; the others are the same for a whole batch. */
   outputs: Record<string, number>
   padding: Padding
   /** Why inputs run alone; empty where they do not. */
@@ -77,8 +77,12 @@ export function split(outputs: Record<string, TensorData>, rows: readonly number
   const parts: Record<string, TensorData>[] = rows.map(() => ({}))
   for (const [name, output] of Object.entries(outputs)) {
     const axis = joining.outputs[name]
+    if (axis === undefined) {
+      for (const part of parts) part[name] = { ...output, data: output.data.slice() }
+      continue
+    }
     const expected = joining.mode === "pad" ? joining.size : n
-    if (axis === undefined || output.dims[axis] !== expected) {
+    if (output.dims[axis] !== expected) {
       throw new SentinelError("INTERNAL", `output "${name}": expected ${expected} rows along axis ${axis}, got [${output.dims}]`)
     }
     let from = 0

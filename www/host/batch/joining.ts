@@ -1,17 +1,20 @@
-import type { SessionHandler } from "../handler.js"
+import type { BatchRows } from "../wasm.js"
 import type { Joining } from "./join.js"
 import type { Padding } from "./options.js"
 
-/** How the inputs of this model may be joined. */
-export function joiningOf(session: SessionHandler, axis: number, padding: Padding): Joining {
-  const inputs: Record<string, number> = {}
-  const outputs: Record<string, number> = {}
-  for (const port of session.inputMetadata) {
-    if (port.isTensor && typeof port.shape[axis] === "string") inputs[port.name] = axis
+/** How inputs are joined of a model that does this with rows. */
+export function joiningOf({ inputs, outputs, batch, size = 0, joinable, reason }: BatchRows, padding: Padding): Joining {
+  const mode = !joinable ? "alone" : batch === "symbol" ? "join" : size > 1 ? "pad" : "alone"
+  return {
+    mode,
+    size,
+    inputs: rowsOnly(inputs),
+    outputs: rowsOnly(outputs),
+    padding,
+    reason: joinable && mode === "alone" ? "the model was made for a batch of one; rebatch: true makes it one for any" : reason,
   }
-  for (const port of session.outputMetadata) {
-    if (port.isTensor && typeof port.shape[axis] === "string") outputs[port.name] = axis
-  }
-  const mode = Object.keys(inputs).length > 0 && Object.keys(outputs).length === session.outputNames.length ? "join" : "alone"
-  return { mode, size: 0, inputs, outputs, padding, reason: mode === "join" ? "" : "the model has no free batch dimension" }
+}
+
+function rowsOnly(axes: Record<string, number | null>): Record<string, number> {
+  return Object.fromEntries(Object.entries(axes).flatMap(([name, axis]) => (axis === null ? [] : [[name, axis]])))
 }

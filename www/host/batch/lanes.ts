@@ -34,7 +34,7 @@ export interface LaneEvents {
 interface Slot {
   lane: Lane | undefined
   status: LaneState
-  /** Openings that failed in a row. */
+  /** Openings that failed, and losses without work, since the latest batch. */
   failures: number
 }
 
@@ -77,11 +77,13 @@ export class Lanes {
   }
 
   async run(at: number, parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]> {
-    const { lane, status } = this.#slots[at] as Slot
+    const slot = this.#slots[at] as Slot
+    const { lane, status } = slot
     if (lane === undefined) throw new SentinelError("WORKER_UNAVAILABLE", `worker ${at} is not open`)
     status.state = "running"
     try {
       const outputs = await lane.run(parts, rows)
+      slot.failures = 0
       status.batches += 1
       status.inputs += parts.length
       return outputs
@@ -119,7 +121,6 @@ export class Lanes {
       throw new SentinelError("CANCELLED", "the engine was stopped")
     }
     slot.lane = lane
-    slot.failures = 0
     slot.status.state = "idle"
     lane.lost.then(error => { this.#lost(at, lane, error) }, () => undefined)
     this.#events.opened(at)
@@ -129,27 +130,34 @@ export class Lanes {
   #lost(at: number, lane: Lane, error: SentinelError): void {
     const slot = this.#slots[at] as Slot
     if (slot.lane !== lane || this.#closing.signal.aborted) return
+    // Work may have killed it, and is not given to a third one. What dies without any will die again.
+    const isIdle = slot.status.state === "idle"
     slot.lane = undefined
     slot.status.restarts += 1
-    slot.status.lastError = error
     slot.status.state = "opening"
     this.#events.lost(at, error)
     lane.close().catch(() => undefined)
+    if (isIdle) return this.#failed(at, error)
+    slot.status.lastError = error
     void this.#reopen(at)
   }
 
   async #reopen(at: number): Promise<void> {
-    const slot = this.#slots[at] as Slot
     try {
       await this.#open(at)
     } catch (thrown) {
-      if (this.#closing.signal.aborted) return
-      slot.status.lastError = toSentinelError(thrown, "worker")
-      slot.failures += 1
-      if (slot.failures < MAX_FAILURES) return this.#later(at, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 4 ** slot.failures))
-      slot.status.state = "closed"
-      if (this.#slots.every(({ status }) => status.state === "closed")) this.#events.gone(slot.status.lastError)
+      if (!this.#closing.signal.aborted) this.#failed(at, toSentinelError(thrown, "worker"))
     }
+  }
+
+  /** Tries again after a pause, but not for ever. */
+  #failed(at: number, error: SentinelError): void {
+    const slot = this.#slots[at] as Slot
+    slot.status.lastError = error
+    slot.failures += 1
+    if (slot.failures < MAX_FAILURES) return this.#later(at, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 4 ** slot.failures))
+    slot.status.state = "closed"
+    if (this.#slots.every(({ status }) => status.state === "closed")) this.#events.gone(error)
   }
 
   #later(at: number, pauseMs: number): void {

@@ -20,9 +20,9 @@ export class LocalLane implements Lane {
   static async open(options: BatchEngineOptions): Promise<LocalLane> {
     const { model, outputNames, ...sessionOptions } = options
     const { padding, batchAxis } = batchPolicy(options)
-    const session = await SessionHandler.create(model, sessionOptions as InferenceSession.SessionOptions)
+    const session = await SessionHandler.create(model, { ...sessionOptions, batchAxis } as InferenceSession.SessionOptions)
     try {
-      return new LocalLane(session, joiningOf(session, batchAxis, padding), outputNames ?? session.outputNames)
+      return new LocalLane(session, joiningOf(await session.rows(), padding), outputNames ?? session.outputNames)
     } catch (thrown) {
       await session.dispose()
       throw thrown

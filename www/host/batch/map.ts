@@ -1,4 +1,4 @@
-import type { SentinelError } from "../errors.js"
+import { SentinelError } from "../errors.js"
 import type { Outputs } from "./engine.js"
 import type { Tensors } from "./join.js"
 import type { InputOptions } from "./options.js"
@@ -32,16 +32,18 @@ interface Runner {
   run(inputs: Tensors, options: InputOptions): Promise<Outputs>
 }
 
-/** The outputs of many inputs. Inputs are asked for while fewer than `limit` are under way or not yet read. */
+/** The outputs of many inputs. Inputs are asked for while fewer than `concurrency` are under way or not yet read. */
 export async function* map(
   engine: Runner,
   inputs: Iterable<Tensors> | AsyncIterable<Tensors>,
   options: MapOptions,
   maxUnderWay: number,
 ): AsyncGenerator<SettledItem, void, undefined> {
-  const { ordered = true, onError = "throw", concurrency = maxUnderWay, signal: given, ...rest } = options
-  const iterator = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]()
+  const { ordered = true, onError = "throw", signal, ...rest } = options
+  const concurrency = concurrencyOf(options, maxUnderWay)
+  const iterator = iteratorOf(inputs)
   const tasks = new Set<Task>()
+  const finished: Task[] = []
   const source: { state: "idle" | "asked" | "ended"; failure?: { thrown: unknown } } = { state: "idle" }
   let wake = () => {}
   let nextId = 0
@@ -53,10 +55,10 @@ export async function* map(
     const { id, leave } = task
     const finish = (item: SettledItem) => {
       task.item = item
+      if (!ordered) finished.push(task)
       wake()
     }
-    const signal = given === undefined ? leave.signal : AbortSignal.any([given, leave.signal])
-    engine.run(feeds, { ...rest, signal }).then(
+    engine.run(feeds, { ...rest, signal: leave.signal }).then(
       outputs => { finish({ id, outputs, error: undefined }) },
       (error: SentinelError) => { finish({ id, outputs: undefined, error }) },
     )
@@ -65,6 +67,8 @@ export async function* map(
     source.state = "asked"
     try {
       const { done, value } = await iterator.next()
+      // Nobody may be left to read what comes of it.
+      if (source.state !== "asked") return
       source.state = done === true ? "ended" : "idle"
       if (done !== true) begin(value)
     } catch (thrown) {
@@ -73,13 +77,16 @@ export async function* map(
     }
     wake()
   }
+  const abort = () => { wake() }
 
+  signal?.addEventListener("abort", abort, { once: true })
   try {
     for (;;) {
       const woken = new Promise<void>(resolve => { wake = resolve })
+      if (signal?.aborted === true) throw new SentinelError("CANCELLED", "map: cancelled by its signal")
       if (source.failure !== undefined) throw source.failure.thrown
       const [first] = tasks
-      const task = ordered ? first : [...tasks].find(({ item }) => item !== undefined)
+      const task = ordered ? first : finished.shift()
       if (task?.item !== undefined) {
         tasks.delete(task)
         if (task.item.error !== undefined && onError === "throw") throw task.item.error
@@ -91,7 +98,26 @@ export async function* map(
       await woken
     }
   } finally {
+    signal?.removeEventListener("abort", abort)
     for (const { leave } of tasks) leave.abort()
-    if (source.state !== "ended") await iterator.return?.()
+    const { state } = source
+    source.state = "ended"
+    const returned = state === "ended" ? undefined : iterator.return?.()
+    // A source that is still busy with the next input may stay so: it is told, and not waited for.
+    if (state === "asked") Promise.resolve(returned).catch(() => undefined)
+    else await returned
   }
+}
+
+function concurrencyOf({ concurrency }: MapOptions, maxUnderWay: number): number {
+  if (concurrency === undefined) return maxUnderWay
+  if (Number.isInteger(concurrency) && concurrency >= 1) return concurrency
+  throw new SentinelError("INVALID_INPUT", `concurrency: expected a whole number from 1, got ${String(concurrency)}`)
+}
+
+function iteratorOf(inputs: Iterable<Tensors> | AsyncIterable<Tensors>): Iterator<Tensors> | AsyncIterator<Tensors> {
+  const given: Partial<Iterable<Tensors> & AsyncIterable<Tensors>> | null | undefined = inputs
+  const iterator = given?.[Symbol.asyncIterator]?.() ?? given?.[Symbol.iterator]?.()
+  if (iterator === undefined) throw new SentinelError("INVALID_INPUT", "map: expected inputs that can be iterated")
+  return iterator
 }

@@ -33,7 +33,7 @@ export interface Answers {
   close: Record<never, never>
 }
 
-/** An error on its way between threads, which keep the code of no class of their own. */
+/** An error on its way between threads, where a class of its own would lose its code. */
 export interface PlainError {
   code: ErrorCode
   message: string

@@ -4,6 +4,8 @@ export interface Turn extends Promise<void> {
 }
 
 interface Waiter {
+  /** Takes the turn; false where that is not possible yet. */
+  enter(): boolean
   resolve(): void
   reject(error: Error): void
 }
@@ -16,10 +18,11 @@ export class Waiting {
     return this.#waiters.size
   }
 
-  next(): Turn {
+  /** `enter` is called at the turn, before anybody else's. */
+  next(enter = () => true): Turn {
     let reject: (error: Error) => void = () => {}
     const turn = new Promise<void>((resolve, fail) => {
-      const waiter: Waiter = { resolve, reject: fail }
+      const waiter: Waiter = { enter, resolve, reject: fail }
       this.#waiters.add(waiter)
       reject = error => {
         this.#waiters.delete(waiter)
@@ -29,22 +32,24 @@ export class Waiting {
     return Object.assign(turn, { reject })
   }
 
-  /** It is the turn of the first `n`. */
+  /** It is the turn of the first `n`, as long as they can take it. */
   release(n = Infinity): void {
-    for (const waiter of this.#take(n)) waiter.resolve()
+    let left = n
+    for (const waiter of this.#waiters) {
+      if (left <= 0) return
+      try {
+        if (!waiter.enter()) return
+        left -= 1
+        waiter.resolve()
+      } catch (thrown) {
+        waiter.reject(thrown as Error)
+      }
+      this.#waiters.delete(waiter)
+    }
   }
 
   fail(error: Error): void {
-    for (const waiter of this.#take(Infinity)) waiter.reject(error)
-  }
-
-  #take(n: number): Waiter[] {
-    const taken: Waiter[] = []
-    for (const waiter of this.#waiters) {
-      if (taken.length >= n) break
-      taken.push(waiter)
-    }
-    for (const waiter of taken) this.#waiters.delete(waiter)
-    return taken
+    for (const waiter of this.#waiters) waiter.reject(error)
+    this.#waiters.clear()
   }
 }

@@ -1,9 +1,9 @@
 import { SentinelError } from "../errors.js"
 import { type Capture, Intake } from "./intake.js"
-import { endTrack, firstTrack, listen, type SourceEvent, type Teller, teller, watchTrack } from "./track.js"
+import { type AudioContextPart, type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type SourceEvent } from "./media.js"
+import { endTrack, firstTrack, listen, type Teller, teller, watchTrack } from "./track.js"
 import { createWindows, type SampleWindow, wholeNumber, type WindowShape } from "./windows.js"
 import { addWorklet, type SampleChunk, WORKLET_NAME, type WorkletOptions } from "./worklet.js"
-import { type AudioContextPart, type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld } from "./world.js"
 
 const PLACE = "audioWindows"
 

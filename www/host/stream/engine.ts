@@ -13,7 +13,7 @@ import { sinkOf, type Sink, type StreamTarget } from "./sinks.js"
 import { sourceOf, type Source, type StreamSource } from "./sources.js"
 import { RecurrentState } from "./state.js"
 import { Stream, type StreamStatistics } from "./stream.js"
-import { realStreamWorld, type StreamWorld } from "./stream-world.js"
+import { realStreamWorld, type StreamWorld } from "./world.js"
 
 /**
  * What a streaming engine is made from. `maxDelayMs` is 0 unless said otherwise: inputs that come while a batch runs are joined in

@@ -1,5 +1,5 @@
 import type { SentinelError } from "../errors.js"
-import type { SourceEvent } from "./track.js"
+import type { SourceEvent } from "./media.js"
 
 /**
  * What happens to a stream. "error": one input, or one call of the handler, failed; the stream goes on. "failed": it ended

@@ -1,5 +1,5 @@
 import { SentinelError } from "../errors.js"
-import { type MediaDevicesPart, type MediaTracks, mediaWorld } from "./world.js"
+import { type MediaDevicesPart, type MediaTracks, mediaWorld } from "./media.js"
 
 /** The page's own type where there is a DOM; elsewhere the part of it that is used here. */
 type Dom<Name extends string, Part> = typeof globalThis extends { [name in Name]: { prototype: infer Whole } } ? Whole : Part

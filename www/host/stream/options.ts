@@ -68,7 +68,7 @@ export interface StreamOptions<Value = unknown, Result = Outputs> {
    * fill the batches of all workers).
    */
   maxInFlight?: number
-  /** From one call of a function, or one question to a source, to the next; what is late is left out and nothing overlaps. */
+  /** From one call of a function, or one question to a source, to the next; they do not overlap, and a beat that is missed is left out. */
   intervalMs?: number
   /** The same as a rate. */
   maxFps?: number

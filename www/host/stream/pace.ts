@@ -7,7 +7,8 @@ export function createPace(maxFps: number): (capturedMs: number) => boolean {
   let dueMs = -Infinity
   return capturedMs => {
     if (capturedMs < dueMs) return false
-    dueMs = Math.max(dueMs + intervalMs, capturedMs)
+    const isPunctual = capturedMs - dueMs <= intervalMs
+    dueMs = (isPunctual ? dueMs : capturedMs) + intervalMs
     return true
   }
 }

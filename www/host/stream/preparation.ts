@@ -3,10 +3,10 @@ import type { Tensors } from "../batch/join.js"
 import type { ModelFacts } from "../batch/lane.js"
 import { SentinelError } from "../errors.js"
 import type { SessionGpu } from "../handler.js"
-import { isAudioSpec, wrongOption, type AudioSpec, type PictureSpec, type Preprocess, type StreamInputInfo, type StreamOptions } from "./options.js"
+import { isAudioSpec, wrongOption, type PictureSpec, type Preprocess, type StreamInputInfo, type StreamOptions } from "./options.js"
 import type { PictureSource } from "./picture.js"
-import type { SampleWindow } from "./windows.js"
-import type { StreamWorld } from "./stream-world.js"
+import { wholeNumber, type SampleWindow } from "./windows.js"
+import type { StreamWorld } from "./world.js"
 
 /** Makes a stream's values into the model's inputs that are neither state nor constant. */
 export interface Preparation {
@@ -42,7 +42,9 @@ export function openPreparation(
   const { input = onlyOne(free), ...spec } = preprocess
   if (!free.includes(input)) throw wrongOption("preprocess.input", `one of the inputs "${free.join('", "')}"`, input)
   if (isAudioSpec(spec)) {
-    const dims = windowDims(input, facts, spec)
+    const dims = [...leadingDims(input, facts), wholeNumber("preprocess", "windowSamples", spec.windowSamples)]
+    wholeNumber("preprocess", "hopSamples", spec.hopSamples ?? spec.windowSamples)
+    wholeNumber("preprocess", "sampleRate", spec.sampleRate)
     return { prepare: value => ({ [input]: new Tensor((value as SampleWindow).samples, dims) }), discard() {}, async close() {} }
   }
   const declared = facts.inputMetadata.find(({ name }) => name === input)
@@ -59,11 +61,11 @@ function discard(inputs: Tensors): void {
   for (const tensor of Object.values(inputs)) if (tensor.location === "gpu-buffer") tensor.dispose()
 }
 
-/** A window along the last axis. */
-function windowDims(input: string, { inputMetadata }: ModelFacts, { windowSamples }: AudioSpec): number[] {
+/** A window lies along the last axis; the others are one. */
+function leadingDims(input: string, { inputMetadata }: ModelFacts): number[] {
   const declared = inputMetadata.find(({ name }) => name === input)
-  const rank = declared?.isTensor === true ? Math.max(1, declared.shape.length) : 2
-  return [...new Array<number>(rank - 1).fill(1), windowSamples]
+  const rank = declared?.isTensor === true ? declared.shape.length : 2
+  return new Array<number>(Math.max(0, rank - 1)).fill(1)
 }
 
 function onlyOne(free: readonly string[]): string {

@@ -5,15 +5,15 @@ import { SentinelError, toSentinelError } from "../errors.js"
 import type { Handle } from "../instance.js"
 import type { Counters, Statistics } from "../wasm.js"
 import type { StreamEvent } from "./events.js"
-import type { StreamInputInfo, StreamOptions, StreamPlan, StreamResult, StreamResultInfo } from "./options.js"
-import type { SourceEvent } from "./track.js"
+import type { SourceEvent } from "./media.js"
+import type { StreamInputInfo, StreamOptions, StreamPlan, StreamResult } from "./options.js"
 import { Pacer } from "./pacer.js"
 import type { Preparation } from "./preparation.js"
 import type { Results } from "./results.js"
 import type { Sink } from "./sinks.js"
 import type { Arrival, Source } from "./sources.js"
 import type { RecurrentState } from "./state.js"
-import type { StreamWorld } from "./stream-world.js"
+import type { StreamWorld } from "./world.js"
 
 /** What one stream has done. `totalInputs` counts the frames, too, that were lost before they could be taken. */
 export interface StreamStatistics extends Statistics {
@@ -36,7 +36,7 @@ export interface StreamParts {
   sink: Sink<unknown> | undefined
   results: Results<StreamResult<unknown>>
   counters: Handle<Counters>
-  /** Fires when the stream is stopped. */
+  /** Fires when the stream is stopped: for its source. */
   abort: AbortController
   run(feeds: Tensors, options: InputOptions): Promise<Outputs>
   /** Why nothing can be run any more. */
@@ -50,6 +50,8 @@ export class Stream {
   readonly #parts: StreamParts
   readonly #pacer: Pacer
   readonly #arrivals = new Map<number, Arrival>()
+  /** To call off what is computed: a signal each, as one with many listeners looks like a leak. */
+  readonly #computing = new Map<number, AbortController>()
   readonly #computed = new Map<number, StreamResult<unknown>>()
   #state: "running" | "ended" | "failed" = "running"
   #isStopping = false
@@ -146,7 +148,7 @@ export class Stream {
     this.#isStopping = true
     this.#failure ??= failure
     this.#pacer.stop()
-    this.#parts.abort.abort()
+    for (const abort of [this.#parts.abort, ...this.#computing.values()]) abort.abort()
     this.#pump()
   }
 
@@ -221,9 +223,11 @@ export class Stream {
   }
 
   async #compute(id: number): Promise<void> {
-    const { name, options, abort } = this.#parts
+    const { name, options } = this.#parts
     const { capturedMs } = this.#arrivals.get(id) as Arrival
+    const abort = new AbortController()
     const info: StreamInputInfo = { stream: name, id, capturedMs, signal: abort.signal }
+    this.#computing.set(id, abort)
     try {
       const outputs = await this.#step(info)
       const result = options.postprocess === undefined ? outputs : await options.postprocess(outputs, info)
@@ -233,6 +237,7 @@ export class Stream {
     } catch (thrown) {
       this.#fail(id, thrown)
     }
+    this.#computing.delete(id)
     this.#pump()
   }
 

@@ -1,14 +1,5 @@
 import { SentinelError } from "../errors.js"
-import type { EventTargetPart, MediaTrack, MediaTracks } from "./world.js"
-
-/** What a source has to tell while it runs. `error` is there when something went wrong. */
-export interface SourceEvent {
-  type: "ended" | "muted" | "unmuted" | "hidden" | "visible" | "device-lost" | "denied" | "stalled"
-  message: string
-  error?: SentinelError
-  /** What a "stalled" source that waits for the person has called from a click. */
-  resume?: () => Promise<void>
-}
+import type { EventTargetPart, MediaTrack, MediaTracks, SourceEvent } from "./media.js"
 
 /** The first track of `kind`, or an error that says what was given instead. */
 export function firstTrack(place: string, source: unknown, kind: "video" | "audio"): MediaTrack {

@@ -1,14 +1,14 @@
 import { SentinelError } from "../errors.js"
 import { type Capture, Intake } from "./intake.js"
+import { type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type OwnVideoElement, type SourceEvent, type VideoElement } from "./media.js"
 import { createPace } from "./pace.js"
-import { endTrack, firstTrack, isDevice, listen, type SourceEvent, type Teller, teller, watchTrack } from "./track.js"
-import { type MediaTrack, type MediaTracks, type MediaWorld, mediaWorld, type OwnVideoElement, type VideoElement } from "./world.js"
+import { endTrack, firstTrack, isDevice, listen, type Teller, teller, watchTrack } from "./track.js"
 
 const PLACE = "videoFrames"
 
 /** Browsers lend a camera few frames at a time; who keeps this many has forgotten to close them. */
 const MAX_OPEN_FRAMES = 64
-/** A camera's frame that waited longer is given up for the next one. */
+/** A camera's frame that waited longer is given up for the next one, unless `maxFps` puts that one off for longer still. */
 const STALE_MS = 100
 
 export interface VideoOptions {
@@ -41,13 +41,14 @@ export function captureVideo(source: MediaTracks | MediaTrack | VideoElement, op
   if (!(maxFps > 0)) throw new SentinelError("INVALID_INPUT", `${PLACE}: maxFps, expected a positive number, given ${String(maxFps)}`)
   const tell = teller(onEvent)
   const given = isVideoElement(source) ? source : firstTrack(PLACE, source, "video")
+  const staleMs = Math.max(STALE_MS, 1000 / maxFps)
   const openFrames = new Set<CapturedFrame>()
   return new Intake<CapturedFrame>({
     capacity: 1,
     signal,
     // A browser lends few frames of a camera, two at times: while a reader holds one, the one that waits grows old. What
     // is drawn or shared may stand still, and then an old frame is the newest there is.
-    isStale: ({ capturedMs }) => !isVideoElement(given) && isDevice(given) && world.now() - capturedMs > STALE_MS,
+    isStale: ({ capturedMs }) => !isVideoElement(given) && isDevice(given) && world.now() - capturedMs > staleMs,
     release: captured => captured.close(),
     abandon: () => openFrames.forEach(captured => captured.close()),
     open: intake => {
@@ -121,12 +122,15 @@ function readTrack(track: MediaTrack, sink: Sink): void {
   video.srcObject = new world.MediaStream([track])
   intake.defer(() => { video.srcObject = null })
   readElement(video, sink)
-  const play = () => video.play()
-  play().catch((error: unknown) => {
+  const resume = () => video.play()
+  const play = () => resume().catch((error: unknown) => {
     if (intake.isEnded) return
     const message = `${PLACE}: the browser does not play the track (${String(error)}); call the event's resume() from a click`
-    tell({ type: "stalled", message, resume: play })
+    tell({ type: "stalled", message, resume })
   })
+  // A browser may stop an element while nobody sees the page, and leave it so.
+  listen(world.document, "visibilitychange", () => { if (world.document?.visibilityState === "visible") void play() }, intake)
+  void play()
 }
 
 function readProcessor(processor: { readable: ReadableStream<VideoFrame> }, track: MediaTrack, sink: Sink): void {

@@ -1,5 +1,5 @@
 import { SentinelError } from "../errors.js"
-import type { AudioContextPart } from "./world.js"
+import type { AudioContextPart } from "./media.js"
 
 export const WORKLET_NAME = "sentinel-samples"
 

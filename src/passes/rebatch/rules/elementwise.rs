@@ -54,7 +54,7 @@ pub(super) const UNARY: &[&str] = &[
     "com.microsoft::QuickGelu",
 ];
 
-pub(super) const BROADCAST: &[&str] = &[
+pub(in super::super) const BROADCAST: &[&str] = &[
     "Add",
     "And",
     "BitShift",

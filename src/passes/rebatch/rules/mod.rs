@@ -17,6 +17,8 @@ use super::site::{Site, Verdict};
 use crate::graph::{Graph, Node, NodeId};
 use crate::tensor::Tensor;
 
+pub(super) use elementwise::BROADCAST;
+
 struct Rule {
     ops: &'static [&'static str],
     /// Inputs that may carry rows; the others must be the same for all.
@@ -162,14 +164,12 @@ pub(super) fn is_random(node: &Node) -> bool {
     name.starts_with("Random") || matches!(name, "Bernoulli" | "Multinomial")
 }
 
-/// Which body of an `If`, in the order of their names, a known condition takes.
-pub(super) fn taken_branch(graph: &Graph, id: NodeId) -> Option<usize> {
+/// The body of an `If` that a known condition takes.
+pub(super) fn known_branch(graph: &Graph, id: NodeId) -> Option<&'static str> {
     let condition = graph.constant(graph.node(id).input(0)?);
     let condition = condition.and_then(Tensor::to_i64s)?;
-    let name = match *condition.first()? {
+    Some(match *condition.first()? {
         0 => "else_branch",
         _ => "then_branch",
-    };
-    let mut names = graph.node(id).bodies.keys();
-    names.position(|each| &**each == name)
+    })
 }
