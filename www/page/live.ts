@@ -87,11 +87,12 @@ async function runBatch(choices: Choices, view: LiveView, signal: AbortSignal): 
   let timer: ReturnType<typeof setInterval> | undefined
   try {
     await engine.start()
-    view.place(engine, engine.getStats(), options.workers !== 0)
     const distinct = await distinctInputs(engine, choices, Math.min(nInputs, N_MADE_UP))
     view.say(`Running ${nInputs} inputs`)
     const tick = () => {
-      view.statistics(engine.getStats())
+      const statistics = engine.getStats()
+      view.place(engine, statistics, options.workers !== 0, choices.provider())
+      view.statistics(statistics)
       latest.show()
     }
     timer = setInterval(tick, TICK_MS)
@@ -153,10 +154,11 @@ async function runStream(source: Exclude<Source, "batch">, choices: Choices, vie
       signal,
     })
     view.say(`Streaming the ${source}`)
-    view.place(engine, engine.getStats(), options.workers !== 0)
     const tick = () => {
-      const { streams, totalBatches, avgBatchSize, avgInferenceTime } = engine.getStats()
+      const statistics = engine.getStats()
+      const { streams, totalBatches, avgBatchSize, avgInferenceTime } = statistics
       const stream = streams[source]
+      view.place(engine, statistics, options.workers !== 0, choices.provider())
       if (stream !== undefined) view.statistics({ ...stream, totalBatches, avgBatchSize, avgInferenceTime })
       latest.show()
     }

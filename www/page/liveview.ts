@@ -86,17 +86,20 @@ export class LiveView {
     if (document.querySelector("#live-outputs .output") === null) this.#await("Run a batch or start a stream.")
   }
 
-  /** Where a model runs, how its inputs are joined, and why. */
-  place(engine: Pick<BatchInferenceEngine, "placement" | "facts">, { workers, batchSize }: BatchStatistics, isPool: boolean): void {
+  /** Where a model runs, how its inputs are joined, and why. Where the engine does not know before a run, it is as `provider` says. */
+  place(engine: Pick<BatchInferenceEngine, "placement" | "facts">, { workers, batchSize }: BatchStatistics, isPool: boolean, provider: string): void {
     const placement = engine.placement()
-    const backends = [...new Set(placement.map(({ backend }) => backend))].join(" + ")
+    const backends = [...new Set(placement.map(({ backend }) => backend))].join(" + ") || provider
     const reasons = [...new Set(placement.map(({ reason }) => reason))]
     const where = isPool ? `${workers.length} worker${workers.length === 1 ? "" : "s"}` : "the page's own thread"
     const { mode, reason } = engine.facts.joining
     const joined = mode === "alone" ? `one by one: ${reason}` : batchSize === 1 ? "one by one" : `joined in batches of up to ${batchSize}`
     const why = reasons.length === 1 && reasons[0] !== "" ? ` (${reasons[0]})` : ""
-    byId("live-place").replaceChildren(element("strong", "", backends), ` on ${where}, ${joined}${why}`)
-    byId("live-place").hidden = false
+    const rest = ` on ${where}, ${joined}${why}`
+    const line = byId("live-place")
+    // What somebody is marking stays as it is.
+    if (line.textContent !== backends + rest) line.replaceChildren(element("strong", "", backends), rest)
+    line.hidden = false
   }
 
   preview(stream: MediaStream | undefined): void {
