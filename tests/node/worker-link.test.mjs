@@ -53,6 +53,7 @@ function fakeClock() {
   return {
     timers,
     now: () => nowMs,
+    nextTurn: () => new Promise(setImmediate),
     after(delayMs, callback) {
       const timer = { atMs: nowMs + delayMs, callback }
       timers.add(timer)
