@@ -114,7 +114,8 @@ export class BatchInferenceEngine {
 
   /** Where each node of the model runs, and why there. */
   placement(): Placement[] {
-    return this.#running().placement
+    this.#running()
+    return this.#lanes.placement()
   }
 
   /**

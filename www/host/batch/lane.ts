@@ -11,7 +11,8 @@ export interface ModelFacts {
   inputMetadata: readonly InferenceSession.ValueMetadata[]
   outputMetadata: readonly InferenceSession.ValueMetadata[]
   joining: Joining
-  placement: Placement[]
+  /** A GPU computes, or may. */
+  isOnGpu: boolean
 }
 
 /** One place where batches run, one at a time: the calling thread, or a worker. */
@@ -24,6 +25,8 @@ export interface Lane {
    * The caller's tensors stay the caller's.
    */
   run(parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]>
+  /** Where each node runs and why; for open sizes, as of the latest run. */
+  placement(): Placement[]
   /** Why it can run nothing any more; known before the runs that fail by it. */
   readonly fault: SentinelError | undefined
   /** Settles with the fault, unless `close` was called before. */

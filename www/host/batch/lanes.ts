@@ -3,6 +3,7 @@ import { SentinelError, toSentinelError } from "../errors.js"
 import type { SessionGpu } from "../handler.js"
 import type { Tensors } from "./join.js"
 import type { Lane, ModelFacts, OpenLane } from "./lane.js"
+import type { Placement } from "../wasm.js"
 import type { World } from "./world.js"
 
 /** One of the places where batches run. */
@@ -93,6 +94,11 @@ export class Lanes {
     } finally {
       if (status.state === "running") status.state = "idle"
     }
+  }
+
+  /** As the first one that is open has it. */
+  placement(): Placement[] {
+    return this.#slots.find(({ lane }) => lane !== undefined)?.lane?.placement() ?? []
   }
 
   states(): LaneState[] {

@@ -2,7 +2,7 @@ import type { InferenceSession, Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
 import { SessionHandler, type SessionGpu } from "../handler.js"
 import { toTensorData } from "../tensors.js"
-import type { TensorData } from "../wasm.js"
+import type { Placement, TensorData } from "../wasm.js"
 import { join, split, toTensors, type Joining, type Tensors } from "./join.js"
 import { joiningOf } from "./joining.js"
 import type { Lane, ModelFacts } from "./lane.js"
@@ -38,11 +38,15 @@ export class LocalLane implements Lane {
     this.#fetches = Object.fromEntries(outputNames.map(name => [name, null]))
     this.lost = new Promise(resolve => { this.#lose = resolve })
     const { inputNames, inputMetadata, outputMetadata } = session
-    this.facts = { inputNames, outputNames, inputMetadata, outputMetadata, joining, placement: session.placement() }
+    this.facts = { inputNames, outputNames, inputMetadata, outputMetadata, joining, isOnGpu: isOnGpu(session) }
   }
 
   get fault(): SentinelError | undefined {
     return this.#fault
+  }
+
+  placement(): Placement[] {
+    return this.#session.placement()
   }
 
   get gpu(): SessionGpu | undefined {
@@ -78,6 +82,10 @@ export class LocalLane implements Lane {
       throw error
     }
   }
+}
+
+function isOnGpu(session: SessionHandler): boolean {
+  return session.gpu !== undefined || session.placement().some(({ backend }) => backend !== "cpu")
 }
 
 async function onHost(outputs: Record<string, Tensor>): Promise<Record<string, TensorData>> {

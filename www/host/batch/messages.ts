@@ -1,6 +1,6 @@
 import { ERROR_CODES, SentinelError, toSentinelError, type ErrorCode } from "../errors.js"
 import type { InitOptions } from "../settings.js"
-import type { TensorData } from "../wasm.js"
+import type { Placement, TensorData } from "../wasm.js"
 import type { ModelFacts } from "./lane.js"
 import type { BatchEngineOptions } from "./options.js"
 
@@ -28,8 +28,9 @@ export type Request =
 /** What it answers. */
 export interface Answers {
   prepare: { locations: string[] }
-  open: { facts: ModelFacts }
-  run: { outputs: Record<string, TensorData>[] }
+  open: { facts: ModelFacts; placement: Placement[] }
+  /** With the placement of nodes where inputs have other sizes than those before. */
+  run: { outputs: Record<string, TensorData>[]; placement: Placement[] | undefined }
   close: Record<never, never>
 }
 

@@ -45,9 +45,8 @@ export class Pool {
   }
 
   /** How many workers there should be, known when one is open. */
-  count({ placement }: ModelFacts): number {
+  count({ isOnGpu }: ModelFacts): number {
     const { workers } = this.#policy
-    const isOnGpu = placement.some(({ backend }) => backend !== "cpu")
     const left = Math.min(MOST_WORKERS, Math.max(1, this.#threads.parallelism() - 1))
     const count = workers !== "auto" ? workers : isOnGpu ? 1 : left
     this.#nMissing = count - 1
@@ -75,9 +74,9 @@ export class Pool {
       reading.external ??= readExternalData(this.#options.model, locations, options)
       const external = Array.from(await reading.external, ([path, data]) => ({ path, data: new Uint8Array(data) }))
       const request = { type: "open" as const, options: workerOptions(this.#options), external }
-      const { facts } = await link.ask(request, external.map(({ data }) => data.buffer))
+      const answer = await link.ask(request, external.map(({ data }) => data.buffer))
       if (isStart) this.#nMissing -= 1
-      return new WorkerLane(link, facts, this.#policy.batchTimeoutMs, this.#world)
+      return new WorkerLane(link, answer, this.#policy.batchTimeoutMs, this.#world)
     } catch (thrown) {
       this.#reading = undefined
       await link.end()

@@ -1,10 +1,10 @@
 import type { Tensor } from "onnxruntime-common"
 import { SentinelError } from "../errors.js"
 import { toTensorData } from "../tensors.js"
-import type { TensorData } from "../wasm.js"
+import type { Placement, TensorData } from "../wasm.js"
 import { join, toTensors, type Joining, type Tensors } from "./join.js"
 import type { Lane, ModelFacts } from "./lane.js"
-import { buffersOf } from "./messages.js"
+import { buffersOf, type Answers } from "./messages.js"
 import type { WorkerLink } from "./worker-link.js"
 import type { World } from "./world.js"
 
@@ -15,14 +15,20 @@ const GRACE_MS = 1000
 export class WorkerLane implements Lane {
   readonly facts: ModelFacts
   readonly #link: WorkerLink
+  #placement: Placement[]
   readonly #batchTimeoutMs: number
   readonly #world: World
 
-  constructor(link: WorkerLink, facts: ModelFacts, batchTimeoutMs: number, world: World) {
+  constructor(link: WorkerLink, { facts, placement }: Answers["open"], batchTimeoutMs: number, world: World) {
     this.#link = link
     this.facts = facts
+    this.#placement = placement
     this.#batchTimeoutMs = batchTimeoutMs
     this.#world = world
+  }
+
+  placement(): Placement[] {
+    return this.#placement
   }
 
   get fault(): SentinelError | undefined {
@@ -58,7 +64,8 @@ export class WorkerLane implements Lane {
     }
     const callOff = this.#batchTimeoutMs === Infinity ? () => {} : this.#world.after(this.#batchTimeoutMs, late)
     try {
-      const { outputs } = await this.#link.ask({ type: "run", feeds, rows }, buffersOf(feeds))
+      const { outputs, placement } = await this.#link.ask({ type: "run", feeds, rows }, buffersOf(feeds))
+      this.#placement = placement ?? this.#placement
       return outputs.map(toTensors)
     } finally {
       callOff()

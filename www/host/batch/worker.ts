@@ -15,6 +15,7 @@ export function serve(parent: Parent): void {
   const post = (reply: Reply, transfer: ArrayBuffer[] = []) => { parent.post(reply, transfer) }
   let model: Uint8Array | undefined
   let lane: LocalLane | undefined
+  let latestSizes: string | undefined
 
   const answer = async (request: Request): Promise<Answered> => {
     switch (request.type) {
@@ -30,12 +31,15 @@ export function serve(parent: Parent): void {
         if (model === undefined) throw new SentinelError("INTERNAL", "worker: asked to open a model that it was not given")
         lane = await LocalLane.open({ ...request.options, model, externalData: request.external })
         model = undefined
-        return { answer: { facts: lane.facts }, transfer: [] }
+        return { answer: { facts: lane.facts, placement: lane.placement() }, transfer: [] }
       }
       case "run": {
         if (lane === undefined) throw new SentinelError("INTERNAL", "worker: asked to run without a model")
         const outputs = await lane.runJoined(request.feeds, request.rows)
-        return { answer: { outputs }, transfer: outputs.flatMap(buffersOf) }
+        const sizes = Object.values(request.feeds).map(({ dims }) => `[${dims}]`).join()
+        const placement = sizes === latestSizes ? undefined : lane.placement()
+        latestSizes = sizes
+        return { answer: { outputs, placement }, transfer: outputs.flatMap(buffersOf) }
       }
       case "close":
         await lane?.close()
