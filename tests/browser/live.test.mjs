@@ -8,11 +8,12 @@ import { chromiumPath, startBrowser } from "./support.mjs"
 const options = { skip: chromiumPath() === undefined ? "no Chromium is installed" : undefined, timeout: 180_000 }
 const inRepository = path => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const screenshots = inRepository("target/screenshots")
+const MEDIA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--auto-select-desktop-capture-source=Entire screen"]
 
 let browser
 before(async () => {
   mkdirSync(screenshots, { recursive: true })
-  if (!options.skip) browser = await startBrowser({ flags: ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"] })
+  if (!options.skip) browser = await startBrowser({ flags: MEDIA })
 })
 after(() => browser?.close())
 // A track that is stopped while Chromium hands a frame over leaves that frame, which no script has seen, to its collector.
@@ -123,6 +124,29 @@ test("a_camera_streams_through_workers_by_each_policy", options, async () => {
   }
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
   assert.equal(overflow, 0, "the page scrolls sideways")
+  await page.close()
+})
+
+test("a_screen_streams_on_the_pages_own_thread_until_its_track_ends", options, async () => {
+  const page = await openPage()
+  await page.getByLabel("Workers").selectOption("none")
+  await streams(page, "Stream screen", 1)
+  assert.match(await page.locator("#live-place").textContent(), /^cpu on the page's own thread, /)
+  // As when the browser's own "Stop sharing" is pressed.
+  await page.evaluate(() => document.getElementById("live-preview").srcObject.getTracks()[0].stop())
+  await page.waitForFunction(() => /^The screen ended: [1-9]\d* results/.test(document.getElementById("live-status").textContent))
+  assert.ok(await button(page, "Stream screen").isEnabled())
+  await page.close()
+})
+
+test("webgpu_streams_from_the_canvas", options, async () => {
+  const page = await openPage()
+  await page.getByRole("radio", { name: "webgpu" }).check()
+  await page.getByLabel("Workers").selectOption("none")
+  await streams(page, "Stream canvas", 2)
+  assert.match(await page.locator("#live-place").textContent(), /^webgpu on the page's own thread, /)
+  assert.equal(await statistic(page, "totalErrors"), 0)
+  await stops(page, "canvas")
   await page.close()
 })
 
