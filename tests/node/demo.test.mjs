@@ -121,6 +121,13 @@ for (const mode of ["batch", "async"]) {
   })
 }
 
+test("a_model_made_for_one_runs_in_batches_with_rebatch", async () => {
+  const { results } = await demoJson("--mode", "async", "--provider", "cpu", "--model", "mobilenet_v2_w025", "--rebatch", "--num-inputs", "4")
+  const [{ statistics, failures }] = results
+  assert.deepEqual([statistics.totalOutputs, failures.count], [4, 0])
+  assert.ok(statistics.avgBatchSize > 1, `${statistics.avgBatchSize}`)
+})
+
 test("more_inputs_than_the_queue_takes_are_all_answered", async () => {
   const { results } = await demoJson("--mode", "batch", "--provider", "cpu", "--batch-size", "auto", "--num-inputs", "1000")
   assert.deepEqual([results[0].statistics.totalOutputs, results[0].right], [1000, 1000])

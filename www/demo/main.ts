@@ -89,8 +89,8 @@ async function runParts(parts: readonly Part[], args: DemoArguments, gpu: Gpu): 
 
 async function runEngine(subject: Subject, mode: "batch" | "async" | "stream", args: DemoArguments): Promise<BatchReport | StreamReport> {
   const bar = new ProgressBar(process.stderr, paintFor(process.stderr))
-  const { batchSize, workers, nInputs, durationS, fps, policy } = args
-  const engine = { ...sessionOptions(args.provider), batchSize, workers }
+  const { batchSize, workers, rebatch, nInputs, durationS, fps, policy } = args
+  const engine = { ...sessionOptions(args.provider), batchSize, workers, rebatch }
   const progress = (share: number, text: string) => bar.update(share, text)
   try {
     const report = mode === "stream"

@@ -32,6 +32,7 @@ stream  polls frames into a StreamingInferenceEngine; silero_vad hears speech
 all three
   --batch-size n      the most inputs in one batch, or auto (4)
   --workers n         how many worker threads, or auto; with 0 everything runs on the calling thread (0)
+  --rebatch           joins inputs of a model that was made for a batch of one, where that is proven safe
   --seed n            of the inputs that are made up (0)
 `
 
@@ -48,6 +49,7 @@ export interface DemoArguments {
   policy: Policy | undefined
   batchSize: number | "auto"
   workers: number | "auto"
+  rebatch: boolean
   seed: number
   json: boolean
   help: boolean
@@ -69,6 +71,7 @@ export function readArguments(args: readonly string[]): DemoArguments {
     policy: values.policy === undefined ? undefined : word("policy", values.policy, POLICIES),
     batchSize: values["batch-size"] === "auto" ? "auto" : whole("batch-size", values["batch-size"], 1, 65_536, " or auto"),
     workers: values.workers === "auto" ? "auto" : whole("workers", values.workers, 0, 64, " or auto"),
+    rebatch: values.rebatch,
     seed: whole("seed", values.seed, 0, 2 ** 31),
     json: values.json,
     help: values.help,
@@ -92,6 +95,7 @@ function parsed(args: readonly string[]) {
         policy: { type: "string" },
         "batch-size": { type: "string", default: "4" },
         workers: { type: "string", default: "0" },
+        rebatch: { type: "boolean", default: false },
         seed: { type: "string", default: "0" },
         json: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },

@@ -22,8 +22,6 @@ export interface Choices {
 }
 
 const N_MADE_UP = 16
-/** The page is not kept busy for longer at a stretch, where that is in its hands. */
-const BUSY_MS = 12
 
 let working: AbortController | undefined
 
@@ -98,9 +96,7 @@ async function runBatch(choices: Choices, view: LiveView, signal: AbortSignal): 
     timer = setInterval(tick, TICK_MS)
     const startedMs = performance.now()
     let failed: SentinelError | undefined
-    // On the page's own thread, what is under way is computed before the page can do anything else.
-    const concurrency = options.workers === 0 ? 2 * engine.getStats().batchSize : undefined
-    for await (const { outputs, error } of engine.map(taken(distinct, nInputs), { signal, onError: "yield", ...(concurrency === undefined ? {} : { concurrency }) })) {
+    for await (const { outputs, error } of engine.map(taken(distinct, nInputs), { signal, onError: "yield" })) {
       if (outputs !== undefined) latest.outputs = outputs
       failed ??= error
     }
@@ -121,16 +117,8 @@ async function distinctInputs(engine: BatchInferenceEngine, choices: Choices, nM
   return Promise.all(files.map(({ file, isArrays }) => makeFeeds(inputMetadata, file, isArrays, choices.picture())))
 }
 
-/** So many inputs, with pauses in which the page shows how far they are and hears of "Stop". */
-async function* taken(distinct: readonly Feeds[], count: number): AsyncGenerator<Feeds> {
-  let pauseMs = performance.now() + BUSY_MS
-  for (let at = 0; at < count; at += 1) {
-    if (performance.now() >= pauseMs) {
-      await new Promise(resolve => setTimeout(resolve))
-      pauseMs = performance.now() + BUSY_MS
-    }
-    yield distinct[at % distinct.length] as Feeds
-  }
+function* taken(distinct: readonly Feeds[], count: number): Generator<Feeds> {
+  for (let at = 0; at < count; at += 1) yield distinct[at % distinct.length] as Feeds
 }
 
 /** Streams until the source ends or the person stops it; what came of it. */
