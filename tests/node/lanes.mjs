@@ -57,7 +57,7 @@ export class FakeLanes {
 
   constructor({ count = 1, joining = {}, failOpening = () => undefined } = {}) {
     this.facts = {
-      inputNames: ["x"], outputNames: ["y"], inputMetadata: [], outputMetadata: [], placement: [],
+      inputNames: ["x"], outputNames: ["y"], inputMetadata: [], outputMetadata: [], isOnGpu: false,
       joining: { ...JOINING, ...joining },
     }
     this.plan = { count, open: async () => {
@@ -72,6 +72,7 @@ export class FakeLanes {
     let lose
     const lane = {
       facts: this.facts,
+      placement: () => [],
       fault: undefined,
       lost: new Promise(resolve => { lose = resolve }),
       run: (parts, rows) => new Promise((resolve, reject) => {

@@ -43,7 +43,7 @@ const FACTS = {
   inputMetadata: [],
   outputMetadata: [],
   joining: { mode: "alone", size: 0, inputs: {}, outputs: {}, padding: "repeat", reason: "a test" },
-  placement: [{ node: "n", op: "Identity", backend: "cpu", kernel: "", reason: "", bytes: 0 }],
+  isOnGpu: false,
 }
 
 /** A clock that moves when it is told to. */
@@ -84,7 +84,7 @@ function fakeThreads({ run = ({ feeds }) => ({ outputs: [{ y: feeds.x }] }), clo
       const answer = request => {
         switch (request.type) {
           case "prepare": return { locations: [] }
-          case "open": return { facts }
+          case "open": return { facts, placement: [] }
           case "run": return run(request, worker)
           case "close": return closes ? {} : undefined
         }
@@ -195,7 +195,7 @@ test("a_late_answer_of_a_lost_worker_changes_nothing", async () => {
 })
 
 test("workers_on_auto_are_as_many_as_cores_beside_one_at_most_eight_and_one_on_a_gpu", async () => {
-  const onGpu = { ...FACTS, placement: [{ ...FACTS.placement[0], backend: "webgpu" }] }
+  const onGpu = { ...FACTS, isOnGpu: true }
   for (const [cores, facts, expected] of [[1, FACTS, 1], [2, FACTS, 1], [4, FACTS, 3], [64, FACTS, 8], [64, onGpu, 1]]) {
     const threads = fakeThreads({ cores, facts })
     const engine = await startEngine(threads, fakeClock(), { workers: "auto" })

@@ -29,7 +29,11 @@ export interface StreamingStatistics extends BatchStatistics {
   streams: Record<string, StreamStatistics>
 }
 
-/** The part of the batch engine that streams use. */
+/**
+ * The part of the batch engine that streams use.
+ *
+ * @internal
+ */
 export type StreamBatcher = Pick<BatchInferenceEngine, "start" | "facts" | "gpu" | "placement" | "run" | "ready" | "getStats" | "stop">
 
 /** So many streams that are over are remembered. */
@@ -46,6 +50,9 @@ export class StreamingInferenceEngine {
   #scheduler: Instance<SchedulerModule> | undefined
   #turn: Promise<void> | undefined
 
+  constructor(options: StreamingEngineOptions)
+  /** @internal */
+  constructor(options: StreamingEngineOptions, world?: StreamWorld, batcher?: StreamBatcher)
   constructor(options: StreamingEngineOptions, world: StreamWorld = realStreamWorld, batcher?: StreamBatcher) {
     const { constants = {}, maxDelayMs = 0, ...rest } = options
     const batchOptions = { ...rest, maxDelayMs }
