@@ -9,7 +9,7 @@ import { describe } from "../measure.mjs"
 import { between } from "../readme.mjs"
 import { short } from "../report.mjs"
 import { report } from "./report.mjs"
-import { engineCost, schedulerCost, throughput } from "./work.mjs"
+import { engineCost, schedulerCost, throughput } from "./measure.mjs"
 
 /** Small enough for software, and of three kinds: many rows cost little more than one, as much as so many, and between. */
 const MODELS = [

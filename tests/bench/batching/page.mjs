@@ -1,7 +1,7 @@
 // The same in a page: a job comes as an argument of `measure`, its numbers go back as they are.
 import * as host from "../../../pkg/dist/browser.mjs"
 import init, { Scheduler } from "../../../www/generated/scheduler.js"
-import { engineCost, schedulerCost, throughput } from "./work.mjs"
+import { engineCost, schedulerCost, throughput } from "./measure.mjs"
 
 export async function costs() {
   await init({ module_or_path: fetch("/pkg/dist/scheduler.wasm") })
