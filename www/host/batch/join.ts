@@ -42,7 +42,7 @@ export function signature(feeds: Tensors, joining: Joining): Signature | undefin
   for (const name of Object.keys(feeds).sort()) {
     const tensor = feeds[name] as Tensor
     const axis = joining.inputs[name]
-    if (tensor?.location !== "cpu" || UNJOINED_TYPES.includes(tensor.type)) return undefined
+    if (tensor?.location !== "cpu" || !Array.isArray(tensor.dims) || UNJOINED_TYPES.includes(tensor.type)) return undefined
     if (axis === undefined) {
       const { data } = toTensorData(name, tensor)
       if (data.length > MAX_SHARED_BYTES) return undefined

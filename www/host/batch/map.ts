@@ -1,4 +1,5 @@
 import { SentinelError } from "../errors.js"
+import { disposeOnGpu } from "../tensors.js"
 import type { Outputs } from "./engine.js"
 import type { Tensors } from "./join.js"
 import type { InputOptions } from "./options.js"
@@ -54,6 +55,7 @@ export async function* map(
     tasks.add(task)
     const { id, leave } = task
     const finish = (item: SettledItem) => {
+      if (leave.signal.aborted) return disposeOnGpu(item.outputs ?? {})
       task.item = item
       if (!ordered) finished.push(task)
       wake()
@@ -99,7 +101,10 @@ export async function* map(
     }
   } finally {
     signal?.removeEventListener("abort", abort)
-    for (const { leave } of tasks) leave.abort()
+    for (const { leave, item } of tasks) {
+      leave.abort()
+      disposeOnGpu(item?.outputs ?? {})
+    }
     const { state } = source
     source.state = "ended"
     const returned = state === "ended" ? undefined : iterator.return?.()

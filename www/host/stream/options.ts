@@ -1,7 +1,7 @@
 import type { Tensor } from "onnxruntime-common"
 import type { Outputs } from "../batch/engine.js"
 import type { Tensors } from "../batch/join.js"
-import { SentinelError } from "../errors.js"
+import { wrongOption } from "../batch/options.js"
 import type { Pace, StreamPolicy } from "./pacer.js"
 import type { PreprocessSpec } from "./preprocess.js"
 
@@ -129,8 +129,4 @@ const POLICIES: readonly StreamPolicy[] = ["latest", "queue", "drop-new"]
 function count(name: string, value: number): number {
   if (Number.isInteger(value) && value >= 1 && value <= 1_000_000) return value
   throw wrongOption(name, "a whole number from 1 to 1000000", value)
-}
-
-export function wrongOption(name: string, expected: string, value: unknown): SentinelError {
-  return new SentinelError("INVALID_INPUT", `${name}: expected ${expected}, got ${typeof value === "string" ? `"${value}"` : String(value)}`)
 }
