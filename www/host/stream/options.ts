@@ -12,7 +12,7 @@ export interface StreamInputInfo {
   id: number
   /** When it was captured, or else arrived. */
   capturedMs: number
-  /** Fires when the stream is stopped. */
+  /** Fires when the stream is stopped, which waits for nobody: a value that can be closed is closed then. */
   signal: AbortSignal
 }
 
@@ -102,8 +102,9 @@ export interface StreamPlan extends Pace {
 
 /** @throws `INVALID_INPUT` naming the option, what it may be and what it is. */
 export function streamPlan(options: StreamOptions<never, unknown>, usual: { policy: StreamPolicy; maxInFlight: number }): StreamPlan {
-  const { policy = usual.policy, state, intervalMs, maxFps } = options
+  const { policy = usual.policy, state, intervalMs, maxFps, postprocess } = options
   if (!POLICIES.includes(policy)) throw wrongOption("policy", `"${POLICIES.join('", "')}"`, policy)
+  if (postprocess !== undefined && typeof postprocess !== "function") throw wrongOption("postprocess", "a function", postprocess)
   if (intervalMs !== undefined && maxFps !== undefined) throw wrongOption("maxFps", "either intervalMs or maxFps", maxFps)
   if (intervalMs !== undefined && !(intervalMs >= 0 && intervalMs < 2 ** 31)) throw wrongOption("intervalMs", "milliseconds from 0 to 2^31", intervalMs)
   if (maxFps !== undefined && !(maxFps >= 0.001 && maxFps <= 1_000_000)) throw wrongOption("maxFps", "a number from 0.001 to 1000000", maxFps)

@@ -7,6 +7,7 @@ import type { SessionGpu } from "../handler.js"
 import { disposeOnGpu } from "../tensors.js"
 import { isAudioSpec, type PictureSpec, type Preprocess, type StreamInputInfo, type StreamOptions } from "./options.js"
 import type { PictureSource } from "./picture.js"
+import { whileWanted } from "./wanted.js"
 import { wholeNumber, type SampleWindow } from "./windows.js"
 import type { StreamWorld } from "./world.js"
 
@@ -37,7 +38,8 @@ export function openPreparation(
   // What the source gives is the source's.
   if (preprocess === undefined) return { prepare: named, discard() {}, async close() {} }
   if (typeof preprocess === "function") {
-    const prepare = async (value: unknown, info: StreamInputInfo) => named(await (preprocess as Preprocess<unknown>)(value, info))
+    const make = async (value: unknown, info: StreamInputInfo) => named(await (preprocess as Preprocess<unknown>)(value, info))
+    const prepare = (value: unknown, info: StreamInputInfo) => whileWanted(info.signal, make(value, info), disposeOnGpu)
     return { prepare, discard: disposeOnGpu, async close() {} }
   }
   if (typeof preprocess !== "object" || preprocess === null) throw wrongOption("preprocess", "a function, or a description for pictures or audio", preprocess)
