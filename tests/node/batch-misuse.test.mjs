@@ -2,8 +2,9 @@
 import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
 import { test } from "node:test"
-import { BatchInferenceEngine } from "../../pkg/dist/index.mjs"
+import { BatchInferenceEngine, Tensor } from "../../pkg/dist/index.mjs"
 import { fakeEngine, rowsOf, settled } from "./lanes.mjs"
+import { sharedModel } from "./made.mjs"
 import { assertCode, digits, inRepository } from "./support.mjs"
 
 const input = number => ({ x: rowsOf(number) })
@@ -57,6 +58,35 @@ test("what_looks_like_a_tensor_and_is_none_is_the_error_of_its_input", async () 
   await engine.start()
   const [name] = engine.facts.inputNames
   await assertCode(engine.run({ [name]: { location: "cpu", type: "float32", data: [] } }), "INVALID_INPUT", /expected a Tensor, got object/)
+  await engine.stop()
+})
+
+test("inputs_and_outputs_may_be_called_as_what_objects_inherit", async () => {
+  for (const [scale, z] of [["constructor", "toString"], ["__proto__", "valueOf"]]) {
+    const engine = new BatchInferenceEngine({ model: sharedModel(2, { scale, z }), executionProviders: ["cpu"], batchSize: 2 })
+    await engine.start()
+    const x = number => new Tensor(Float32Array.of(number, number), [1, 2])
+    await assertCode(engine.run({ x: x(1) }), "INVALID_INPUT", new RegExp(`input "${scale}" is missing`))
+    const factor = new Tensor(Float32Array.of(3), [])
+    const answers = await Promise.all([1, 2].map(number => engine.run({ x: x(number), [scale]: factor })))
+    assert.deepEqual(answers.map(({ y }) => [...y.data]), [[3, 3], [6, 6]])
+    assert.deepEqual(answers.map(outputs => Object.hasOwn(outputs, z) && outputs[z].data[0]), [-3, -3], z)
+    assert.equal(engine.getStats().totalBatches, 1)
+    await engine.stop()
+  }
+})
+
+test("options_of_map_are_refused_before_an_input_is_asked_for", async () => {
+  const { engine } = await fakeEngine()
+  let nAsked = 0
+  function* inputs() {
+    nAsked += 1
+    yield input(1)
+  }
+  for (const options of [null, { signal: {} }, { timeoutMs: -1 }, { priority: 0.5 }]) {
+    await assertCode(engine.map(inputs(), options).next(), "INVALID_INPUT", /expected/)
+  }
+  assert.equal(nAsked, 0)
   await engine.stop()
 })
 

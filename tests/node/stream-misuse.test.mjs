@@ -2,6 +2,7 @@
 import assert from "node:assert/strict"
 import { Writable } from "node:stream"
 import { test } from "node:test"
+import { chunksOf } from "../../pkg/dist/index.mjs"
 import { Closables, assertAccounted, fakeEngine, feeds, numbers, ofNumber, range, read, settled } from "./streams.mjs"
 import { assertCode } from "./support.mjs"
 
@@ -154,4 +155,8 @@ test("a_state_on_a_gpu_is_given_back_when_it_is_reset_and_when_its_stream_is_ove
   await next(3)
   await engine.stop()
   assert.deepEqual(disposed(), [1, 1, 1])
+})
+
+test("pieces_that_are_no_bytes_are_refused_with_the_way_out", async () => {
+  await assertCode(chunksOf(["text"], 4).next(), "INVALID_INPUT", /chunksOf: bytes: expected pieces as Uint8Array \(a Readable without an encoding\), got "string"/)
 })

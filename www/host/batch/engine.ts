@@ -10,6 +10,7 @@ import { Lanes, type LaneState } from "./lanes.js"
 import type { ModelFacts } from "./lane.js"
 import { map, type MapItem, type MapOptions, type SettledItem } from "./map.js"
 import { batchPolicy, inputPlan, wrongOption, type BatchEngineOptions, type BatchPolicy, type InputOptions, type InputPlan } from "./options.js"
+import { own } from "./own.js"
 import { openLanes } from "./places.js"
 import { openScheduler } from "./scheduler.js"
 import { Turns } from "./turns.js"
@@ -435,7 +436,7 @@ function copyOf(id: string, inputs: Tensors): Tensors {
 }
 
 function checkNames(id: string, feeds: Tensors, known: readonly string[]): void {
-  const missing = known.find(name => feeds[name] === undefined)
+  const missing = known.find(name => own(feeds, name) === undefined)
   const unknown = Object.keys(feeds).find(name => !known.includes(name))
   const wrong = missing ?? unknown
   if (wrong === undefined) return

@@ -2,7 +2,7 @@ import { SentinelError } from "../errors.js"
 import { disposeOnGpu } from "../tensors.js"
 import type { Outputs } from "./engine.js"
 import type { Tensors } from "./join.js"
-import type { InputOptions } from "./options.js"
+import { inputPlan, type InputOptions } from "./options.js"
 
 export interface MapOptions extends InputOptions {
   /** In the order of the inputs (the default), or as they finish. */
@@ -40,6 +40,7 @@ export async function* map(
   options: MapOptions,
   maxUnderWay: number,
 ): AsyncGenerator<SettledItem, void, undefined> {
+  inputPlan(options, 0)
   const { ordered = true, onError = "throw", signal, ...rest } = options
   const concurrency = concurrencyOf(options, maxUnderWay)
   const iterator = iteratorOf(inputs)

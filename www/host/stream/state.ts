@@ -2,6 +2,7 @@ import { Tensor } from "onnxruntime-common"
 import type { Outputs } from "../batch/engine.js"
 import type { Tensors } from "../batch/join.js"
 import type { ModelFacts } from "../batch/lane.js"
+import { own } from "../batch/own.js"
 import { SentinelError } from "../errors.js"
 import { zeros } from "../tensors.js"
 
@@ -18,9 +19,9 @@ export class RecurrentState {
       checkName("state", "input", input, facts.inputNames)
       checkName("state", "output", output, facts.outputNames)
     }
-    const unlinked = Object.keys(initial).find(name => links[name] === undefined)
+    const unlinked = Object.keys(initial).find(name => own(links, name) === undefined)
     if (unlinked !== undefined) throw new SentinelError("INVALID_INPUT", `initialState: "${unlinked}" is not an input that state names`)
-    this.#initial = Object.fromEntries(this.#links.map(([input]) => [input, initial[input] ?? zerosOf(input, facts)]))
+    this.#initial = Object.fromEntries(this.#links.map(([input]) => [input, own(initial, input) ?? zerosOf(input, facts)]))
     this.#current = this.#initial
   }
 
