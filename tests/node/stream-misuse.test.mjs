@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { Writable } from "node:stream"
 import { test } from "node:test"
-import { chunksOf } from "../../pkg/dist/index.mjs"
+import { chunksOf, videoFrames } from "../../pkg/dist/index.mjs"
 import { Closables, assertAccounted, fakeEngine, feeds, numbers, ofNumber, range, read, settled } from "./streams.mjs"
 import { assertCode } from "./support.mjs"
 
@@ -159,4 +159,17 @@ test("a_state_on_a_gpu_is_given_back_when_it_is_reset_and_when_its_stream_is_ove
 
 test("pieces_that_are_no_bytes_are_refused_with_the_way_out", async () => {
   await assertCode(chunksOf(["text"], 4).next(), "INVALID_INPUT", /chunksOf: bytes: expected pieces as Uint8Array \(a Readable without an encoding\), got "string"/)
+})
+
+test("a_signal_that_is_none_is_refused_where_a_capture_is_made", () => {
+  const track = { kind: "video", getSettings: () => ({}) }
+  assert.throws(() => videoFrames(track, { signal: {} }), { code: "INVALID_INPUT", message: /signal: expected an AbortSignal/ })
+})
+
+test("what_is_given_in_the_place_of_samples_is_closed_like_samples", async () => {
+  const { engine } = await fakeEngine()
+  const closables = new Closables()
+  await engine.startStream("s", [closables.make(0)], () => {}, { preprocess: { sampleRate: 16000, windowSamples: 4 } })
+  await assertCode(engine.finished("s"), "INVALID_INPUT", /source: expected samples as Float32Array or Int16Array/)
+  assert.equal(closables.nClosed, 1)
 })

@@ -138,7 +138,11 @@ export class BatchInferenceEngine {
     if (!isTaken) throw new SentinelError("QUEUE_FULL", `"${id}": ${this.#policy.maxQueueSize} inputs wait; await engine.ready() tells when there is room`)
   }
 
-  /** The outputs of one input; waits for room in the queue. Tensors are read when they run: until then, they stay as they are. */
+  /**
+   * The outputs of one input; waits for room in the queue. Tensors are read when they run: until then, they stay as they are.
+   *
+   * @throws `CANCELLED` by its signal or by `stop()`, `TIMEOUT` when its time is over, and what the model makes of the input.
+   */
   run(inputs: Tensors, options: InputOptions = {}): Promise<Outputs> {
     return new Promise((resolve, reject) => {
       const id = `run ${this.#nextRun}`

@@ -97,12 +97,17 @@ export interface InputPlan {
 export function inputPlan(options: InputOptions, nowMs: number): InputPlan {
   if (typeof options !== "object" || options === null) throw wrongOption("options", "an object", options)
   const { signal, timeoutMs, priority = 0 } = options
-  if (signal !== undefined && typeof signal?.addEventListener !== "function") throw wrongOption("signal", "an AbortSignal", signal)
+  checkSignal(signal)
   return {
     signal,
     deadlineMs: timeoutMs === undefined ? Infinity : nowMs + milliseconds("timeoutMs", timeoutMs),
     priority: count("priority", priority, -(2 ** 31), 2 ** 31 - 1),
   }
+}
+
+/** @throws `INVALID_INPUT` where it could not be listened to. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && typeof signal?.addEventListener !== "function") throw wrongOption("signal", "an AbortSignal", signal)
 }
 
 function count(name: string, value: number, least: number, most: number): number {

@@ -1,3 +1,4 @@
+import { checkSignal } from "../batch/options.js"
 import { SentinelError, toSentinelError } from "../errors.js"
 
 /** What became of the items of one source. When its iteration is over, `captured` is `taken` and `dropped` together. */
@@ -53,6 +54,7 @@ export class Intake<Item> implements Capture<Item>, AsyncIterator<Item, undefine
   #failure: { error: unknown } | undefined
 
   constructor(options: IntakeOptions<Item>) {
+    checkSignal(options.signal)
     this.#options = options
   }
 

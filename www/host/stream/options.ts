@@ -74,7 +74,7 @@ export interface StreamOptions<Value = unknown, Result = Outputs> {
   maxFps?: number
   /** A function, or a description for pictures or audio. Without it the source gives the model's inputs. */
   preprocess?: Preprocess<Value> | PictureSpec | AudioSpec
-  /** Makes of the outputs what the handler and the reader get. */
+  /** Makes of the outputs what the handler and the reader get; outputs on a GPU are its to dispose of. */
   postprocess?: (outputs: Outputs, info: StreamInputInfo) => Result | Promise<Result>
   /**
    * Inputs that are outputs of the step before: `{ input: output }`. They start as zeros; a step that fails leaves them as they were. The
@@ -89,7 +89,7 @@ export interface StreamOptions<Value = unknown, Result = Outputs> {
   maxErrors?: number
   /** Stops the stream. */
   signal?: AbortSignal
-  /** An input without outputs within this time is an error. */
+  /** An input is an error when it has no outputs within this time from when it was preprocessed. */
   timeoutMs?: number
   /** The larger, the sooner, among all streams (0). */
   priority?: number

@@ -3,7 +3,7 @@ import { wrongOption } from "../batch/options.js"
 import { SentinelError } from "../errors.js"
 import type { StreamResult, StreamResultInfo } from "./options.js"
 
-/** Is told each result; the next one waits until its promise is settled. */
+/** Is told each result, whose outputs are its own; the next one waits until its promise is settled. */
 export type StreamHandler<Result = Outputs> = (outputs: Result, info: StreamResultInfo) => unknown
 
 /** The part of Node's `Writable` that is used here; it takes objects. */

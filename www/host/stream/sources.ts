@@ -221,7 +221,11 @@ class WindowedSource implements Source {
       }
       const arrival = await this.#source.next()
       if (typeof arrival === "string") return arrival
-      this.#rest = samplesOf(arrival.value)
+      try {
+        this.#rest = samplesOf(arrival.value)
+      } finally {
+        arrival.close()
+      }
       this.#capturedMs = arrival.capturedMs
     }
   }
