@@ -173,3 +173,26 @@ test("what_is_given_in_the_place_of_samples_is_closed_like_samples", async () =>
   await assertCode(engine.finished("s"), "INVALID_INPUT", /source: expected samples as Float32Array or Int16Array/)
   assert.equal(closables.nClosed, 1)
 })
+
+test("sizes_that_no_memory_holds_are_refused_by_name", async () => {
+  const { engine, batcher } = await fakeEngine()
+  const audio = { sampleRate: 16000, windowSamples: 2 ** 40 }
+  await assertCode(engine.startStream("s", [], undefined, { preprocess: audio }), "INVALID_INPUT", /windowSamples, expected a whole number from 1 to 268435456, given 1099511627776/)
+  await assertCode(chunksOf([], 2 ** 40).next(), "INVALID_INPUT", /sizeBytes, expected a whole number/)
+  for (const type of ["float32", "string"]) {
+    const state = { name: "x", isTensor: true, type, shape: [2 ** 20, 2 ** 20] }
+    Object.defineProperty(batcher, "facts", { configurable: true, value: { inputNames: ["x"], outputNames: ["x"], inputMetadata: [state] } })
+    await assertCode(engine.startStream("s", [], undefined, { state: { x: "x" } }), "TOO_LARGE", /"x": \[1048576,1048576\] of zeros/)
+  }
+})
+
+test("a_listener_that_left_is_told_nothing_more", async () => {
+  const { engine } = await fakeEngine()
+  const told = []
+  const leave = engine.on("stream", ({ type }) => { told.push(type) })
+  const started = engine.startStream("s", [])
+  leave()
+  await started
+  await engine.finished("s")
+  assert.deepEqual(told, [])
+})

@@ -103,9 +103,13 @@ export function fromTensorData(name: string, { type, dims, data }: TensorData): 
   return new Tensor(type as Tensor.Type, new TypedArray(buffer), dims)
 }
 
+/** A state of more than that would be a gibibyte and more before a model has run. */
+const MOST_ZEROS = 2 ** 28
+
 /** A tensor of zeros. */
 export function zeros(name: string, type: string, dims: number[]): Tensor {
   const size = dims.reduce((product, dim) => product * dim, 1)
+  if (size > MOST_ZEROS) throw new SentinelError("TOO_LARGE", `"${name}": [${dims}] of zeros, expected at most ${MOST_ZEROS}`)
   if (type === "string") return new Tensor("string", new Array<string>(size).fill(""), dims)
   const data = new Uint8Array(size * (ARRAYS[type]?.BYTES_PER_ELEMENT ?? 0))
   return fromTensorData(name, { type, dims, data })

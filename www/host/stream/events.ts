@@ -32,6 +32,6 @@ export class Listeners {
 
   // In a turn of its own: a listener may call the engine back, and one that throws ends nothing here.
   tell(event: StreamEvent): void {
-    for (const listener of this.#listeners) queueMicrotask(() => { listener(event) })
+    for (const listener of this.#listeners) queueMicrotask(() => { if (this.#listeners.has(listener)) listener(event) })
   }
 }

@@ -46,8 +46,11 @@ export function createWindows({ windowSamples, hopSamples = windowSamples }: Win
   }
 }
 
-/** A positive whole number, or an error that names it. */
+/** More samples or bytes than that at once are a mistake: they would be a gibibyte and more. */
+const MOST = 2 ** 28
+
+/** A number of samples or bytes, or an error that names it. */
 export function wholeNumber(place: string, name: string, value: unknown): number {
-  if (Number.isSafeInteger(value) && (value as number) > 0) return value as number
-  throw new SentinelError("INVALID_INPUT", `${place}: ${name}, expected a positive whole number, given ${String(value)}`)
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MOST) return value as number
+  throw new SentinelError("INVALID_INPUT", `${place}: ${name}, expected a whole number from 1 to ${MOST}, given ${String(value)}`)
 }
