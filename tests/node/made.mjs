@@ -60,13 +60,13 @@ export function gatherModel(batch = "batch") {
 export const scaleModel = (batch = "batch") => modelOf(scaleGraph(batch))
 
 /** The same with an output that the whole batch shares: `z = -scale`. */
-export function sharedModel(batch = "batch") {
-  const node = [...text(1, "scale"), ...text(2, "z"), ...text(4, "Neg")]
-  return modelOf([...scaleGraph(batch), ...bytes(1, node), ...bytes(12, value("z", []))])
+export function sharedModel(batch = "batch", { scale = "scale", z = "z" } = {}) {
+  const node = [...text(1, scale), ...text(2, z), ...text(4, "Neg")]
+  return modelOf([...scaleGraph(batch, scale), ...bytes(1, node), ...bytes(12, value(z, []))])
 }
 
-function scaleGraph(batch) {
-  const node = [...text(1, "x"), ...text(1, "scale"), ...text(2, "y"), ...text(4, "Mul")]
-  const ports = [...bytes(11, value("x", [batch, 2])), ...bytes(11, value("scale", [])), ...bytes(12, value("y", [batch, 2]))]
+function scaleGraph(batch, scale = "scale") {
+  const node = [...text(1, "x"), ...text(1, scale), ...text(2, "y"), ...text(4, "Mul")]
+  const ports = [...bytes(11, value("x", [batch, 2])), ...bytes(11, value(scale, [])), ...bytes(12, value("y", [batch, 2]))]
   return [...bytes(1, node), ...text(2, "scale"), ...ports]
 }

@@ -290,3 +290,11 @@ test("a_paused_stream_asks_for_nothing_and_latest_forgets_what_waits", () => {
   rig.settle()
   assert.ok(rig.isAsked)
 })
+
+test("a_queue_of_any_length_can_be_dropped_at_once", () => {
+  const pacer = new Pacer(pace({ policy: "latest", maxQueueSize: 1_000_000 }))
+  for (let id = 0; id < 300_000; id += 1) pacer.arrived()
+  pacer.pause()
+  assert.equal(pacer.nWaiting, 0)
+  assert.deepEqual(pacer.poll(0), { do: "drop", id: 0 })
+})

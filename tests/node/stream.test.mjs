@@ -183,17 +183,6 @@ test("streams_fail_with_the_engine_when_nothing_can_run", async () => {
   assertAccounted(engine.getStats().streams.s)
 })
 
-test("a_full_queue_of_the_engine_is_waited_for_and_never_told", async () => {
-  let nFull = 3
-  const { engine, batcher, events } = await fakeEngine({ fails: () => (nFull-- > 0 ? new host.SentinelError("QUEUE_FULL", "full") : undefined) })
-  let nWaits = 0
-  batcher.ready = async () => { nWaits += 1 }
-  await engine.startStream("s", numbers(3), () => {}, { maxInFlight: 1 })
-  await engine.finished("s")
-  assert.equal(nWaits, 3)
-  assert.deepEqual(events.map(({ type }) => type), ["started", "ended"])
-})
-
 test("results_wait_for_their_reader_and_the_source_with_them", async () => {
   const { engine } = await fakeEngine()
   const closables = new Closables()

@@ -66,7 +66,6 @@ export class FakeBatcher {
   }
 
   async start() {}
-  async ready() {}
   placement() { return [] }
   getStats() { return { workers: [{}] } }
   async stop() { this.isStopped = true }

@@ -61,7 +61,7 @@ function isOn(gpu: SharedGpu, tensor: Tensor): boolean {
 
 function checkTensor(name: string, tensor: Tensor): void {
   // A Tensor of another copy of onnxruntime-common is as good.
-  if (typeof tensor?.location !== "string") {
+  if (typeof tensor?.location !== "string" || !Array.isArray(tensor.dims)) {
     throw new SentinelError("INVALID_INPUT", `"${name}": expected a Tensor, got ${tensor === null ? "null" : typeof tensor}`)
   }
 }
@@ -71,6 +71,11 @@ function checkUsage(name: string, tensor: Tensor, bit: number, bitName: string):
   if (usage !== undefined && (usage & bit) === 0) {
     throw new SentinelError("INVALID_INPUT", `"${name}": its buffer is without GPUBufferUsage.${bitName}`)
   }
+}
+
+/** Gives back what nobody reads: on a GPU, it would stay until it is found to be garbage. */
+export function disposeOnGpu(tensors: Readonly<Record<string, Tensor>>): void {
+  for (const tensor of Object.values(tensors)) if (tensor.location === "gpu-buffer") tensor.dispose()
 }
 
 /** A view of the tensor's own bytes: nothing is copied until WebAssembly takes them. */

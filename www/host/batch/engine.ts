@@ -2,13 +2,15 @@ import type { Tensor } from "onnxruntime-common"
 import { SentinelError, toSentinelError } from "../errors.js"
 import type { SessionGpu } from "../handler.js"
 import type { Handle } from "../instance.js"
+import { disposeOnGpu } from "../tensors.js"
 import { loadScheduler, type Placement, type Scheduler, type Statistics } from "../wasm.js"
 import { Aborts } from "./aborts.js"
 import { signature, type Joining, type Tensors } from "./join.js"
 import { Lanes, type LaneState } from "./lanes.js"
 import type { ModelFacts } from "./lane.js"
 import { map, type MapItem, type MapOptions, type SettledItem } from "./map.js"
-import { batchPolicy, deadlineOf, priorityOf, type BatchEngineOptions, type BatchPolicy, type InputOptions } from "./options.js"
+import { batchPolicy, inputPlan, wrongOption, type BatchEngineOptions, type BatchPolicy, type InputOptions, type InputPlan } from "./options.js"
+import { own } from "./own.js"
 import { openLanes } from "./places.js"
 import { openScheduler } from "./scheduler.js"
 import { Turns } from "./turns.js"
@@ -119,12 +121,13 @@ export class BatchInferenceEngine {
   }
 
   /**
-   * Takes an input in; `callback` is told once what came of it.
+   * Takes an input in; `callback` is told once what came of it. Tensors are read when they run: until then, they stay as they are.
    *
    * @throws `QUEUE_FULL` when `maxQueueSize` inputs wait; `await engine.ready()` tells when there is room.
    */
   addInput(id: string, inputs: Tensors, callback: ResultCallback, options: InputOptions = {}): void {
-    const isTaken = this.#submit(id, inputs, options, deadlineOf(options, this.#world.now()), (outputs, error) => {
+    if (typeof callback !== "function") throw wrongOption(`"${id}": callback`, "a function", callback)
+    const isTaken = this.#submit(id, copyOf(id, inputs), inputPlan(options, this.#world.now()), (outputs, error) => {
       try {
         callback(id, outputs, error)
       } catch (thrown) {
@@ -135,18 +138,19 @@ export class BatchInferenceEngine {
     if (!isTaken) throw new SentinelError("QUEUE_FULL", `"${id}": ${this.#policy.maxQueueSize} inputs wait; await engine.ready() tells when there is room`)
   }
 
-  /** The outputs of one input; waits for room in the queue. */
+  /** The outputs of one input; waits for room in the queue. Tensors are read when they run: until then, they stay as they are. */
   run(inputs: Tensors, options: InputOptions = {}): Promise<Outputs> {
     return new Promise((resolve, reject) => {
-      const deadlineMs = deadlineOf(options, this.#world.now())
       const id = `run ${this.#nextRun}`
       this.#nextRun += 1
-      const submit = () => this.#submit(id, inputs, options, deadlineMs, (outputs, error) => {
+      const plan = inputPlan(options, this.#world.now())
+      const feeds = copyOf(id, inputs)
+      const submit = () => this.#submit(id, feeds, plan, (outputs, error) => {
         if (outputs === undefined) reject(error)
         else resolve(outputs)
       })
       // Those who came before go first, even where a place has become free in the meantime.
-      if (this.#room.size > 0 || !submit()) this.#waitForRoom(id, options, deadlineMs, submit).catch(reject)
+      if (this.#room.size > 0 || !submit()) this.#waitForRoom(id, plan, submit).catch(reject)
     })
   }
 
@@ -160,8 +164,8 @@ export class BatchInferenceEngine {
   /** Waits until the queue has room. */
   async ready(options: { signal?: AbortSignal } = {}): Promise<void> {
     this.#running()
-    const hasRoom = this.#use(scheduler => scheduler.queueDepth) < this.#policy.maxQueueSize
-    if (this.#room.size > 0 || !hasRoom) await this.#waitForRoom("ready", options, Infinity, () => true)
+    const plan = inputPlan(options, this.#world.now())
+    if (this.#room.size > 0 || this.#nFree() <= 0) await this.#waitForRoom("ready", plan, () => true)
   }
 
   getStats(): BatchStatistics {
@@ -218,20 +222,21 @@ export class BatchInferenceEngine {
   }
 
   /** False where the queue is full. */
-  #submit(id: string, feeds: Tensors, options: InputOptions, deadlineMs: number, settle: Pending["settle"]): boolean {
+  #submit(id: string, feeds: Tensors, { signal, deadlineMs, priority }: InputPlan, settle: Pending["settle"]): boolean {
     const { inputNames, joining } = this.#running()
-    const { signal } = options
     if (signal?.aborted === true) throw cancelled(id)
     checkNames(id, feeds, inputNames)
-    const priority = priorityOf(options)
     const fit = signature(feeds, joining)
     const key = this.#nextNumber
     this.#nextNumber += 1
     const group = fit === undefined ? -1 : (this.#groups.get(fit.text)?.number ?? key % 2 ** 31)
     const rows = fit?.rows ?? 1
-    const isTaken = this.#use(scheduler => scheduler.submit(this.#world.now(), key, group, rows, priority, deadlineMs))
-    if (!isTaken) return false
     const ignoreAbort = this.#aborts.on(signal, () => { this.#cancel(key) })
+    const isTaken = this.#use(scheduler => scheduler.submit(this.#world.now(), key, group, rows, priority, deadlineMs))
+    if (!isTaken) {
+      ignoreAbort()
+      return false
+    }
     this.#pending.set(key, {
       id,
       feeds,
@@ -249,13 +254,15 @@ export class BatchInferenceEngine {
   }
 
   #cancel(key: number): void {
+    // Whoever is told that the engine was stopped may fire the signal of others.
+    if (!this.#isScheduling()) return
     const id = this.#pending.get(key)?.id
     if (id !== undefined && this.#use(scheduler => scheduler.cancel(key))) this.#answer(key, undefined, cancelled(id))
     this.#pumpSoon()
   }
 
   /** Waits for a turn; `enter` is called at it, and gives false where there is no room after all. */
-  async #waitForRoom(id: string, { signal }: InputOptions, deadlineMs: number, enter: () => boolean): Promise<void> {
+  async #waitForRoom(id: string, { signal, deadlineMs }: InputPlan, enter: () => boolean): Promise<void> {
     this.#running()
     if (signal?.aborted === true) throw cancelled(id)
     const turn = this.#room.next(enter)
@@ -291,8 +298,19 @@ export class BatchInferenceEngine {
     }
     if (!this.#isScheduling()) return
     this.#wakeAt(this.#use(scheduler => scheduler.wake()))
-    if (this.#room.size > 0) this.#room.release(this.#policy.maxQueueSize - this.#use(scheduler => scheduler.queueDepth))
+    if (this.#room.size > 0) this.#giveRoom()
     if (this.#pending.size === 0) this.#idle.release()
+  }
+
+  #giveRoom(): void {
+    this.#room.release(this.#nFree())
+    // Who was only told of room may leave it to the next.
+    if (this.#room.size > 0 && this.#nFree() > 0) void this.#world.nextTurn().then(() => { this.#pumpSoon() })
+  }
+
+  /** How many inputs the queue has room for; fewer than none where some came back from a lost lane. */
+  #nFree(): number {
+    return this.#policy.maxQueueSize - this.#use(scheduler => scheduler.queueDepth)
   }
 
   #wakeAt(wakeMs: number | undefined): void {
@@ -320,10 +338,15 @@ export class BatchInferenceEngine {
       // Its lane may have been lost in the meantime.
       if (!this.#batches.has(batch)) return
       const outputs = await this.#lanes.run(lane, inputs.map(({ feeds }) => feeds), rows)
+      const unwanted = new Set(outputs)
       this.#schedule(scheduler => {
-        const answered = scheduler.complete(this.#world.now(), batch)
-        for (const key of answered) this.#answer(key, outputs[keys.indexOf(key)], undefined)
+        for (const key of scheduler.complete(this.#world.now(), batch)) {
+          const own = outputs[keys.indexOf(key)] as Outputs
+          unwanted.delete(own)
+          this.#answer(key, own, undefined)
+        }
       })
+      for (const each of unwanted) disposeOnGpu(each)
     } catch (thrown) {
       const error = toSentinelError(thrown, "run")
       this.#schedule(scheduler => {
@@ -406,9 +429,14 @@ export class BatchInferenceEngine {
   }
 }
 
+/** The inputs as they are now: the object may be used again for the next ones. */
+function copyOf(id: string, inputs: Tensors): Tensors {
+  if (typeof inputs === "object" && inputs !== null) return { ...inputs }
+  throw new SentinelError("INVALID_INPUT", `"${id}": expected an object of tensors by input name`)
+}
+
 function checkNames(id: string, feeds: Tensors, known: readonly string[]): void {
-  if (typeof feeds !== "object" || feeds === null) throw new SentinelError("INVALID_INPUT", `"${id}": expected an object of tensors by input name`)
-  const missing = known.find(name => feeds[name] === undefined)
+  const missing = known.find(name => own(feeds, name) === undefined)
   const unknown = Object.keys(feeds).find(name => !known.includes(name))
   const wrong = missing ?? unknown
   if (wrong === undefined) return

@@ -3,6 +3,7 @@ import { SentinelError } from "../errors.js"
 import { fromTensorData, toTensorData } from "../tensors.js"
 import type { TensorData } from "../wasm.js"
 import type { Padding } from "./options.js"
+import { own } from "./own.js"
 
 export type Tensors = Readonly<Record<string, Tensor>>
 
@@ -41,8 +42,8 @@ export function signature(feeds: Tensors, joining: Joining): Signature | undefin
   const parts: string[] = []
   for (const name of Object.keys(feeds).sort()) {
     const tensor = feeds[name] as Tensor
-    const axis = joining.inputs[name]
-    if (tensor?.location !== "cpu" || UNJOINED_TYPES.includes(tensor.type)) return undefined
+    const axis = own(joining.inputs, name)
+    if (tensor?.location !== "cpu" || !Array.isArray(tensor.dims) || UNJOINED_TYPES.includes(tensor.type)) return undefined
     if (axis === undefined) {
       const { data } = toTensorData(name, tensor)
       if (data.length > MAX_SHARED_BYTES) return undefined
@@ -61,25 +62,23 @@ export function signature(feeds: Tensors, joining: Joining): Signature | undefin
 /** One set of feeds from several of the same signature. */
 export function join(parts: readonly Tensors[], joining: Joining): Record<string, TensorData> {
   const [first = {}] = parts
-  const feeds: Record<string, TensorData> = {}
-  for (const name of Object.keys(first)) {
-    const axis = joining.inputs[name]
-    feeds[name] = axis === undefined
-      ? toTensorData(name, first[name] as Tensor)
-      : joinAlong(axis, parts.map(part => toTensorData(name, part[name] as Tensor)), joining)
-  }
-  return feeds
+  const feeds = Object.keys(first).map(name => {
+    const axis = own(joining.inputs, name)
+    if (axis === undefined) return [name, toTensorData(name, first[name] as Tensor)]
+    return [name, joinAlong(axis, parts.map(part => toTensorData(name, part[name] as Tensor)), joining)]
+  })
+  return Object.fromEntries(feeds)
 }
 
 /** The outputs of each input: `rows` has the rows of each, in their order. */
 export function split(outputs: Record<string, TensorData>, rows: readonly number[], joining: Joining): Record<string, TensorData>[] {
   const n = rows.reduce((sum, count) => sum + count, 0)
-  const parts: Record<string, TensorData>[] = rows.map(() => ({}))
+  const parts: [name: string, value: TensorData][][] = rows.map(() => [])
   for (const [name, output] of Object.entries(outputs)) {
-    const axis = joining.outputs[name]
+    const axis = own(joining.outputs, name)
     if (axis === undefined) {
       // It is the same for all; each gets its own.
-      for (const part of parts) part[name] = { ...output, data: output.data.slice() }
+      for (const part of parts) part.push([name, { ...output, data: output.data.slice() }])
       continue
     }
     const expected = joining.mode === "pad" ? joining.size : n
@@ -88,11 +87,11 @@ export function split(outputs: Record<string, TensorData>, rows: readonly number
     }
     let from = 0
     for (const [at, count] of rows.entries()) {
-      (parts[at] as Record<string, TensorData>)[name] = cut(output, axis, from, count)
+      parts[at]?.push([name, cut(output, axis, from, count)])
       from += count
     }
   }
-  return parts
+  return parts.map(part => Object.fromEntries(part))
 }
 
 export function toTensors(values: Record<string, TensorData>): Record<string, Tensor> {

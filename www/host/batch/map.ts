@@ -1,7 +1,8 @@
 import { SentinelError } from "../errors.js"
+import { disposeOnGpu } from "../tensors.js"
 import type { Outputs } from "./engine.js"
 import type { Tensors } from "./join.js"
-import type { InputOptions } from "./options.js"
+import { inputPlan, type InputOptions } from "./options.js"
 
 export interface MapOptions extends InputOptions {
   /** In the order of the inputs (the default), or as they finish. */
@@ -39,6 +40,7 @@ export async function* map(
   options: MapOptions,
   maxUnderWay: number,
 ): AsyncGenerator<SettledItem, void, undefined> {
+  inputPlan(options, 0)
   const { ordered = true, onError = "throw", signal, ...rest } = options
   const concurrency = concurrencyOf(options, maxUnderWay)
   const iterator = iteratorOf(inputs)
@@ -54,6 +56,7 @@ export async function* map(
     tasks.add(task)
     const { id, leave } = task
     const finish = (item: SettledItem) => {
+      if (leave.signal.aborted) return disposeOnGpu(item.outputs ?? {})
       task.item = item
       if (!ordered) finished.push(task)
       wake()
@@ -99,7 +102,10 @@ export async function* map(
     }
   } finally {
     signal?.removeEventListener("abort", abort)
-    for (const { leave } of tasks) leave.abort()
+    for (const { leave, item } of tasks) {
+      leave.abort()
+      disposeOnGpu(item?.outputs ?? {})
+    }
     const { state } = source
     source.state = "ended"
     const returned = state === "ended" ? undefined : iterator.return?.()

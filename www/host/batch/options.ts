@@ -85,13 +85,24 @@ export function batchPolicy(options: BatchEngineOptions): BatchPolicy {
   }
 }
 
-/** When an input stops being waited for; infinite where nobody said. */
-export function deadlineOf({ timeoutMs }: InputOptions, nowMs: number): number {
-  return timeoutMs === undefined ? Infinity : nowMs + milliseconds("timeoutMs", timeoutMs)
+/** The options of one input, complete and checked. */
+export interface InputPlan {
+  signal: AbortSignal | undefined
+  /** When it stops being waited for; infinite where nobody said. */
+  deadlineMs: number
+  priority: number
 }
 
-export function priorityOf({ priority = 0 }: InputOptions): number {
-  return count("priority", priority, -(2 ** 31), 2 ** 31 - 1)
+/** @throws `INVALID_INPUT` naming the option, what it may be and what it is. */
+export function inputPlan(options: InputOptions, nowMs: number): InputPlan {
+  if (typeof options !== "object" || options === null) throw wrongOption("options", "an object", options)
+  const { signal, timeoutMs, priority = 0 } = options
+  if (signal !== undefined && typeof signal?.addEventListener !== "function") throw wrongOption("signal", "an AbortSignal", signal)
+  return {
+    signal,
+    deadlineMs: timeoutMs === undefined ? Infinity : nowMs + milliseconds("timeoutMs", timeoutMs),
+    priority: count("priority", priority, -(2 ** 31), 2 ** 31 - 1),
+  }
 }
 
 function count(name: string, value: number, least: number, most: number): number {
@@ -104,6 +115,6 @@ function milliseconds(name: string, value: number): number {
   throw wrongOption(name, "milliseconds from 0 to 2^31", value)
 }
 
-function wrongOption(name: string, expected: string, value: unknown): SentinelError {
+export function wrongOption(name: string, expected: string, value: unknown): SentinelError {
   return new SentinelError("INVALID_INPUT", `${name}: expected ${expected}, got ${typeof value === "string" ? `"${value}"` : String(value)}`)
 }

@@ -5,6 +5,7 @@ import type { Placement, TensorData } from "../wasm.js"
 import { join, toTensors, type Joining, type Tensors } from "./join.js"
 import type { Lane, ModelFacts } from "./lane.js"
 import { buffersOf, type Answers } from "./messages.js"
+import { own } from "./own.js"
 import type { WorkerLink } from "./worker-link.js"
 import type { World } from "./world.js"
 
@@ -84,7 +85,7 @@ function checkPlaces(part: Tensors): void {
 /** The caller's tensors stay the caller's: what is joined is a buffer of its own, and what is not is copied. */
 function joined(parts: readonly Tensors[], joining: Joining): Record<string, TensorData> {
   const feeds = Object.entries(join(parts, joining))
-  return Object.fromEntries(feeds.map(([name, value]) => [name, joining.inputs[name] === undefined ? copy(value) : value]))
+  return Object.fromEntries(feeds.map(([name, value]) => [name, own(joining.inputs, name) === undefined ? copy(value) : value]))
 }
 
 function copied(part: Tensors): Record<string, TensorData> {

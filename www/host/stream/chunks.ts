@@ -1,3 +1,4 @@
+import { wrongOption } from "../batch/options.js"
 import { SentinelError } from "../errors.js"
 import { wholeNumber } from "./windows.js"
 
@@ -11,6 +12,7 @@ export async function* chunksOf(bytes: AsyncIterable<Uint8Array> | Iterable<Uint
   let chunk = new Uint8Array(wholeNumber("chunksOf", "sizeBytes", sizeBytes))
   let filled = 0
   for await (const piece of bytes) {
+    if (!(piece instanceof Uint8Array)) throw wrongOption("chunksOf: bytes", "pieces as Uint8Array (a Readable without an encoding)", typeof piece)
     for (let at = 0; at < piece.length;) {
       const part = piece.subarray(at, at + sizeBytes - filled)
       chunk.set(part, filled)

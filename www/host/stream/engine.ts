@@ -1,9 +1,10 @@
 import { BatchInferenceEngine, type BatchStatistics, type Outputs } from "../batch/engine.js"
 import type { ModelFacts } from "../batch/lane.js"
 import type { Tensors } from "../batch/join.js"
-import { batchPolicy, type BatchEngineOptions, type InputOptions } from "../batch/options.js"
+import { batchPolicy, inputPlan, wrongOption, type BatchEngineOptions, type InputOptions } from "../batch/options.js"
 import { SentinelError, toSentinelError } from "../errors.js"
 import { Handle, type Instance } from "../instance.js"
+import { disposeOnGpu } from "../tensors.js"
 import { loadScheduler, type Placement, type SchedulerModule } from "../wasm.js"
 import { Listeners, type StreamListener } from "./events.js"
 import { streamPlan, type StreamOptions, type StreamResult } from "./options.js"
@@ -11,7 +12,7 @@ import { openPreparation } from "./preparation.js"
 import { Results } from "./results.js"
 import { sinkOf, type Sink, type StreamTarget } from "./sinks.js"
 import { sourceOf, type Source, type StreamSource } from "./sources.js"
-import { RecurrentState } from "./state.js"
+import { checkName, RecurrentState } from "./state.js"
 import { Stream, type StreamStatistics } from "./stream.js"
 import { realStreamWorld, type StreamWorld } from "./world.js"
 
@@ -34,7 +35,7 @@ export interface StreamingStatistics extends BatchStatistics {
  *
  * @internal
  */
-export type StreamBatcher = Pick<BatchInferenceEngine, "start" | "facts" | "gpu" | "placement" | "run" | "ready" | "getStats" | "stop">
+export type StreamBatcher = Pick<BatchInferenceEngine, "start" | "facts" | "gpu" | "placement" | "run" | "getStats" | "stop">
 
 /** So many streams that are over are remembered. */
 const MAX_REMEMBERED = 64
@@ -49,6 +50,7 @@ export class StreamingInferenceEngine {
   readonly #listeners = new Listeners()
   #scheduler: Instance<SchedulerModule> | undefined
   #turn: Promise<void> | undefined
+  #isStopped = false
 
   constructor(options: StreamingEngineOptions)
   /** @internal */
@@ -93,6 +95,8 @@ export class StreamingInferenceEngine {
     options: StreamOptions<Value, Result> = {},
   ): Promise<void> {
     const { facts } = this
+    if (this.#isStopped) throw new SentinelError("RELEASED", "the engine was stopped")
+    if (typeof name !== "string") throw wrongOption("name", "a string", name)
     if (this.#scheduler === undefined) throw new SentinelError("INVALID_INPUT", "the engine is not started: await engine.start()")
     if (this.#streams.get(name)?.isOver === false) throw new SentinelError("INVALID_INPUT", `"${name}": a stream of this name runs; stopStream("${name}") ends it`)
     const stream = this.#open(name, source, target as StreamTarget<unknown> | undefined, options as StreamOptions<never, unknown>, facts, this.#scheduler)
@@ -132,8 +136,8 @@ export class StreamingInferenceEngine {
   }
 
   /**
-   * Ends a stream and releases its source. Resolves when nothing of it runs any more, except a call of the handler, which may be
-   * the one that waits for this; there is no further one.
+   * Ends a stream and releases its source. Resolves when nothing of it runs any more, except calls of your own functions, one of
+   * which may wait for this; there are no further ones.
    */
   async stopStream(name: string): Promise<void> {
     await this.#stream(name).stop()
@@ -141,13 +145,14 @@ export class StreamingInferenceEngine {
 
   /** Ends all streams and gives everything back. */
   async stop(): Promise<void> {
+    this.#isStopped = true
     await Promise.all([...this.#streams.values()].map(stream => stream.stop()))
     await this.#batcher.stop()
   }
 
   /** Has `listener` told what happens to streams; gives what ends that. */
-  on(_kind: "stream", listener: StreamListener): () => void {
-    return this.#listeners.add(listener)
+  on(kind: "stream", listener: StreamListener): () => void {
+    return this.#listeners.add(kind, listener)
   }
 
   getStats(): StreamingStatistics {
@@ -170,16 +175,21 @@ export class StreamingInferenceEngine {
     scheduler: Instance<SchedulerModule>,
   ): Stream {
     const world = this.#world
+    // What no input could run with is refused before anything is opened.
+    inputPlan(options, world.now())
     const abort = new AbortController()
     const { signal } = abort
     const { policy, isPaced, open } = sourceOf(input, { options, world, signal, tell: event => { stream.hear(event) } })
     const nLanes = Math.max(1, this.#batcher.getStats().workers.length)
     const plan = streamPlan(options, { policy, maxInFlight: this.#batchRows * nLanes })
     const constants = { ...this.#constants, ...options.constants }
+    for (const input of Object.keys(constants)) checkName("constants", "input", input, facts.inputNames)
     const state = new RecurrentState(options.state ?? {}, options.initialState ?? {}, facts)
     const given = [...state.inputNames, ...Object.keys(constants)]
     const preparation = openPreparation(options.preprocess, facts, given, { openPictures: world.openPictures, gpu: () => this.#batcher.gpu })
     const sink = target === undefined ? undefined : sinkOf(target)
+    // What a function of the caller made is the caller's.
+    const release = ({ outputs }: StreamResult<unknown>) => { if (options.postprocess === undefined) disposeOnGpu(outputs as Outputs) }
     const stream: Stream = new Stream({
       name,
       plan: isPaced ? { ...plan, intervalMs: 0 } : plan,
@@ -190,7 +200,8 @@ export class StreamingInferenceEngine {
       constants,
       state,
       sink,
-      results: new Results(plan.maxQueueSize, plan.policy, target === undefined),
+      results: new Results(plan.maxQueueSize, plan.policy, target === undefined, release),
+      release,
       counters: new Handle(scheduler, scheduler.use(({ Counters }) => new Counters())),
       abort,
       run: (feeds, runOptions) => this.#run(feeds, runOptions),
@@ -204,15 +215,7 @@ export class StreamingInferenceEngine {
     // What becomes ready in one turn of the event loop is joined, where it would fill a batch one by one otherwise.
     this.#turn ??= this.#world.nextTurn().finally(() => { this.#turn = undefined })
     await this.#turn
-    for (;;) {
-      try {
-        return await this.#batcher.run(feeds, options)
-      } catch (thrown) {
-        // Another stream took the place.
-        if (!(thrown instanceof SentinelError) || thrown.code !== "QUEUE_FULL") throw thrown
-        await this.#batcher.ready(options)
-      }
-    }
+    return this.#batcher.run(feeds, options)
   }
 
   #fault(): SentinelError | undefined {

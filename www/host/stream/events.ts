@@ -1,3 +1,4 @@
+import { wrongOption } from "../batch/options.js"
 import type { SentinelError } from "../errors.js"
 import type { SourceEvent } from "./media.js"
 
@@ -22,7 +23,9 @@ export type StreamListener = (event: StreamEvent) => void
 export class Listeners {
   readonly #listeners = new Set<StreamListener>()
 
-  add(listener: StreamListener): () => void {
+  add(kind: "stream", listener: StreamListener): () => void {
+    if (kind !== "stream") throw wrongOption("on", '"stream"', kind)
+    if (typeof listener !== "function") throw wrongOption("on", "a function", listener)
     this.#listeners.add(listener)
     return () => { this.#listeners.delete(listener) }
   }

@@ -1,7 +1,7 @@
 import type { Tensor } from "onnxruntime-common"
 import type { Outputs } from "../batch/engine.js"
 import type { Tensors } from "../batch/join.js"
-import { SentinelError } from "../errors.js"
+import { wrongOption } from "../batch/options.js"
 import type { Pace, StreamPolicy } from "./pacer.js"
 import type { PreprocessSpec } from "./preprocess.js"
 
@@ -12,7 +12,7 @@ export interface StreamInputInfo {
   id: number
   /** When it was captured, or else arrived. */
   capturedMs: number
-  /** Fires when the stream is stopped. */
+  /** Fires when the stream is stopped, which waits for nobody: a value that can be closed is closed then. */
   signal: AbortSignal
 }
 
@@ -102,8 +102,9 @@ export interface StreamPlan extends Pace {
 
 /** @throws `INVALID_INPUT` naming the option, what it may be and what it is. */
 export function streamPlan(options: StreamOptions<never, unknown>, usual: { policy: StreamPolicy; maxInFlight: number }): StreamPlan {
-  const { policy = usual.policy, state, intervalMs, maxFps } = options
+  const { policy = usual.policy, state, intervalMs, maxFps, postprocess } = options
   if (!POLICIES.includes(policy)) throw wrongOption("policy", `"${POLICIES.join('", "')}"`, policy)
+  if (postprocess !== undefined && typeof postprocess !== "function") throw wrongOption("postprocess", "a function", postprocess)
   if (intervalMs !== undefined && maxFps !== undefined) throw wrongOption("maxFps", "either intervalMs or maxFps", maxFps)
   if (intervalMs !== undefined && !(intervalMs >= 0 && intervalMs < 2 ** 31)) throw wrongOption("intervalMs", "milliseconds from 0 to 2^31", intervalMs)
   if (maxFps !== undefined && !(maxFps >= 0.001 && maxFps <= 1_000_000)) throw wrongOption("maxFps", "a number from 0.001 to 1000000", maxFps)
@@ -129,8 +130,4 @@ const POLICIES: readonly StreamPolicy[] = ["latest", "queue", "drop-new"]
 function count(name: string, value: number): number {
   if (Number.isInteger(value) && value >= 1 && value <= 1_000_000) return value
   throw wrongOption(name, "a whole number from 1 to 1000000", value)
-}
-
-export function wrongOption(name: string, expected: string, value: unknown): SentinelError {
-  return new SentinelError("INVALID_INPUT", `${name}: expected ${expected}, got ${typeof value === "string" ? `"${value}"` : String(value)}`)
 }

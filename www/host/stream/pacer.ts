@@ -193,6 +193,7 @@ export class Pacer {
 
   #dropWaiting(nKept: number): void {
     const nTooMany = this.#waiting.length - nKept
-    if (nTooMany > 0) this.#outcasts.push(...this.#waiting.splice(0, nTooMany))
+    if (nTooMany <= 0) return
+    for (const id of this.#waiting.splice(0, nTooMany)) this.#outcasts.push(id)
   }
 }

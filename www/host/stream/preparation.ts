@@ -1,10 +1,13 @@
 import { Tensor } from "onnxruntime-common"
 import type { Tensors } from "../batch/join.js"
 import type { ModelFacts } from "../batch/lane.js"
+import { wrongOption } from "../batch/options.js"
 import { SentinelError } from "../errors.js"
 import type { SessionGpu } from "../handler.js"
-import { isAudioSpec, wrongOption, type PictureSpec, type Preprocess, type StreamInputInfo, type StreamOptions } from "./options.js"
+import { disposeOnGpu } from "../tensors.js"
+import { isAudioSpec, type PictureSpec, type Preprocess, type StreamInputInfo, type StreamOptions } from "./options.js"
 import type { PictureSource } from "./picture.js"
+import { whileWanted } from "./wanted.js"
 import { wholeNumber, type SampleWindow } from "./windows.js"
 import type { StreamWorld } from "./world.js"
 
@@ -35,8 +38,9 @@ export function openPreparation(
   // What the source gives is the source's.
   if (preprocess === undefined) return { prepare: named, discard() {}, async close() {} }
   if (typeof preprocess === "function") {
-    const prepare = async (value: unknown, info: StreamInputInfo) => named(await (preprocess as Preprocess<unknown>)(value, info))
-    return { prepare, discard, async close() {} }
+    const make = async (value: unknown, info: StreamInputInfo) => named(await (preprocess as Preprocess<unknown>)(value, info))
+    const prepare = (value: unknown, info: StreamInputInfo) => whileWanted(info.signal, make(value, info), disposeOnGpu)
+    return { prepare, discard: disposeOnGpu, async close() {} }
   }
   if (typeof preprocess !== "object" || preprocess === null) throw wrongOption("preprocess", "a function, or a description for pictures or audio", preprocess)
   const { input = onlyOne(free), ...spec } = preprocess
@@ -51,14 +55,9 @@ export function openPreparation(
   const pictures = studio.openPictures({ spec: spec as PictureSpec, gpu: () => studio.gpu(), ...(declared === undefined ? {} : { input: declared }) })
   return {
     prepare: async (value, { signal }) => ({ [input]: await pictures.toTensor(value as PictureSource, signal) }),
-    discard,
+    discard: disposeOnGpu,
     close: () => pictures.dispose(),
   }
-}
-
-/** Tensors on the CPU go by themselves. */
-function discard(inputs: Tensors): void {
-  for (const tensor of Object.values(inputs)) if (tensor.location === "gpu-buffer") tensor.dispose()
 }
 
 /** A window lies along the last axis; the others are one. */

@@ -13,6 +13,8 @@ export class Results<Result extends StreamResultInfo> {
   readonly #policy: StreamPolicy
   /** Whether results wait for a reader that has not come yet. */
   readonly #isKept: boolean
+  /** Is given every result that nobody has had. */
+  readonly #release: (result: Result) => void
   readonly #items: Result[] = []
   readonly #takers: Taker<Result>[] = []
   #nReaders = 0
@@ -20,10 +22,11 @@ export class Results<Result extends StreamResultInfo> {
   #failure: Error | undefined
   #whenRoom: (() => void) | undefined
 
-  constructor(maxSize: number, policy: StreamPolicy, isKept: boolean) {
+  constructor(maxSize: number, policy: StreamPolicy, isKept: boolean, release: (result: Result) => void) {
     this.#maxSize = maxSize
     this.#policy = policy
     this.#isKept = isKept
+    this.#release = release
   }
 
   /** Takes a result; the promise waits for room for the next. */
@@ -34,7 +37,10 @@ export class Results<Result extends StreamResultInfo> {
     const oldest = this.#policy === "latest" && this.#items.length >= this.#maxSize ? this.#items.shift() : undefined
     this.#items.push(result)
     const next = this.#items[0] as Result
-    if (oldest !== undefined) this.#items[0] = { ...next, dropped: next.dropped + oldest.dropped + 1 }
+    if (oldest !== undefined) {
+      this.#items[0] = { ...next, dropped: next.dropped + oldest.dropped + 1 }
+      if (this.#isKept) this.#release(oldest)
+    }
     if (this.#policy === "latest" || this.#items.length < this.#maxSize) return
     await new Promise<void>(resolve => { this.#whenRoom = resolve })
   }

@@ -1,4 +1,5 @@
 import type { Outputs } from "../batch/engine.js"
+import { wrongOption } from "../batch/options.js"
 import { SentinelError } from "../errors.js"
 import type { StreamResult, StreamResultInfo } from "./options.js"
 
@@ -7,6 +8,7 @@ export type StreamHandler<Result = Outputs> = (outputs: Result, info: StreamResu
 
 /** The part of Node's `Writable` that is used here; it takes objects. */
 export interface ObjectWritable {
+  readonly writableObjectMode?: boolean
   write(chunk: unknown, whenWritten: (error?: Error | null) => void): boolean
   on(event: "error", listener: (error: Error) => void): unknown
   off(event: "error", listener: (error: Error) => void): unknown
@@ -26,9 +28,15 @@ export function sinkOf<Result>(target: StreamTarget<Result>): Sink<Result> {
   if (typeof target === "function") {
     return { give: ({ outputs, ...info }) => target(outputs, info), isSpoilt: false, release() {} }
   }
-  if (typeof target === "object" && target !== null && "getWriter" in target) return new WriterSink(target.getWriter())
-  if (typeof target?.write === "function" && typeof target.on === "function") return new NodeSink(target)
-  throw new SentinelError("INVALID_INPUT", `handler: expected a function, a WritableStream or a Writable in object mode, got ${String(target)}`)
+  if (typeof target === "object" && target !== null && "getWriter" in target) {
+    if (target.locked) throw new SentinelError("INVALID_INPUT", "handler: expected a WritableStream that nobody writes to, got one that is locked")
+    return new WriterSink(target.getWriter())
+  }
+  if (typeof target?.write === "function" && typeof target.on === "function") {
+    if (target.writableObjectMode === false) throw new SentinelError("INVALID_INPUT", "handler: expected a Writable in object mode, got one that takes bytes")
+    return new NodeSink(target)
+  }
+  throw wrongOption("handler", "a function, a WritableStream or a Writable in object mode", target)
 }
 
 class WriterSink<Result> implements Sink<Result> {

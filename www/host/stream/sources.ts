@@ -163,6 +163,7 @@ class PulledSource implements Source {
 }
 
 function openReadableStream(stream: ReadableStream<unknown>): Pulled {
+  if (stream.locked) throw new SentinelError("INVALID_INPUT", "source: expected a ReadableStream that nobody reads, got one that is locked")
   const reader = stream.getReader()
   return { next: () => reader.read(), leave: () => reader.cancel(), release: () => { reader.releaseLock() } }
 }

@@ -13,6 +13,7 @@ import type { Results } from "./results.js"
 import type { Sink } from "./sinks.js"
 import type { Arrival, Source } from "./sources.js"
 import type { RecurrentState } from "./state.js"
+import { whileWanted } from "./wanted.js"
 import type { StreamWorld } from "./world.js"
 
 /** What one stream has done. `totalInputs` counts the frames, too, that were lost before they could be taken. */
@@ -35,6 +36,8 @@ export interface StreamParts {
   state: RecurrentState
   sink: Sink<unknown> | undefined
   results: Results<StreamResult<unknown>>
+  /** Gives back what a result holds that nobody gets. */
+  release(result: StreamResult<unknown>): void
   counters: Handle<Counters>
   /** Fires when the stream is stopped: for its source. */
   abort: AbortController
@@ -114,7 +117,7 @@ export class Stream {
     this.#pump()
   }
 
-  /** Ends it; resolves when nothing of it runs but the handler, which may be the one that waits for it. */
+  /** Ends it; resolves when nothing of it runs but functions of the caller, one of which may wait for this. */
   async stop(): Promise<void> {
     this.#halt()
     await this.over
@@ -180,8 +183,7 @@ export class Stream {
           break
         case "cancel":
           counters.use(each => each.cancelled())
-          this.#computed.delete(step.id)
-          this.#close(step.id)
+          this.#cancel(step.id)
           break
         case "end":
           void this.#end()
@@ -190,6 +192,13 @@ export class Stream {
     const { wakeMs } = this.#pacer
     if (wakeMs !== undefined) this.#callOff = world.after(Math.max(0, wakeMs - world.now()), () => { this.#pump() })
     this.#isPumping = false
+  }
+
+  #cancel(id: number): void {
+    const result = this.#computed.get(id)
+    this.#computed.delete(id)
+    if (result !== undefined) this.#parts.release(result)
+    this.#close(id)
   }
 
   async #ask(): Promise<void> {
@@ -229,8 +238,8 @@ export class Stream {
     const info: StreamInputInfo = { stream: name, id, capturedMs, signal: abort.signal }
     this.#computing.set(id, abort)
     try {
-      const outputs = await this.#step(info)
-      const result = options.postprocess === undefined ? outputs : await options.postprocess(outputs, info)
+      const outputs = await this.#parts.state.step(before => this.#step(info, before))
+      const result = options.postprocess === undefined ? outputs : await whileWanted(abort.signal, options.postprocess(outputs, info))
       this.#computed.set(id, { stream: name, id, capturedMs, latencyMs: this.#parts.world.now() - capturedMs, dropped: 0, outputs: result })
       this.#nErrorsInRow = 0
       this.#pacer.settled(id, "computed")
@@ -241,18 +250,16 @@ export class Stream {
     this.#pump()
   }
 
-  /** The outputs for one input, and the state after it. */
-  async #step(info: StreamInputInfo): Promise<Outputs> {
-    const { preparation, constants, state, run, options: { timeoutMs, priority } } = this.#parts
-    const step = state.begin()
+  /** The outputs for one input and the state before it. */
+  async #step(info: StreamInputInfo, before: Tensors): Promise<Outputs> {
+    const { preparation, constants, run, options: { timeoutMs, priority } } = this.#parts
     const inputs = await this.#prepare(info)
     try {
-      const outputs = await run({ ...constants, ...step.feeds, ...inputs }, {
+      return await run({ ...constants, ...before, ...inputs }, {
         signal: info.signal,
         ...(timeoutMs === undefined ? {} : { timeoutMs }),
         ...(priority === undefined ? {} : { priority }),
       })
-      return step.finish(outputs)
     } finally {
       preparation.discard(inputs)
     }
@@ -298,8 +305,8 @@ export class Stream {
   }
 
   async #end(): Promise<void> {
-    const { source, preparation, sink, results, counters } = this.#parts
-    for (const release of [() => source.close(), () => preparation.close(), () => sink?.release()]) {
+    const { source, preparation, state, sink, results, counters } = this.#parts
+    for (const release of [() => source.close(), () => preparation.close(), () => state.reset(), () => sink?.release()]) {
       try {
         await release()
       } catch (thrown) {
