@@ -195,3 +195,40 @@ test("a_camera_that_is_unplugged_ends_its_stream_and_the_engine_stays_usable", o
   assert.ok(events.some(each => /^first (ended|failed|device-lost)$/.test(each)), events.join())
   assert.ok(later >= 3)
 })
+
+test("streams_that_share_a_model_share_batches_on_the_gpu", options, async t => {
+  const page = await openPage(t)
+  const { apart, order, avgBatchSize, memory } = await page.evaluate(async () => {
+    const { StreamingInferenceEngine, gpuMemory } = sentinel
+    const pictures = function* (turn) {
+      for (let at = 0; at < 6; at += 1) {
+        const canvas = new OffscreenCanvas(40, 30)
+        const context = canvas.getContext("2d")
+        context.fillStyle = "#fff"
+        context.fillRect(4 + turn * 3, 2 + at * 2, 12, 20 - at)
+        yield canvas
+      }
+    }
+    const outputsOn = async (backend, names) => {
+      const engine = new StreamingInferenceEngine({ model: digits, executionProviders: [backend], batchSize: 4 })
+      await engine.start()
+      const outputs = Object.fromEntries(names.map(name => [name, []]))
+      const take = name => ({ logits }, { id }) => { outputs[name].push({ id, logits: [...logits.data] }) }
+      for (const [turn, name] of names.entries()) await engine.startStream(name, pictures(turn), take(name), { preprocess: DIGIT, maxInFlight: 1 })
+      await Promise.all(names.map(name => engine.finished(name)))
+      const { avgBatchSize } = engine.getStats()
+      await engine.stop()
+      return { outputs, avgBatchSize }
+    }
+    const names = ["a", "b", "c", "d"]
+    const [gpu, cpu] = [await outputsOn("webgpu", names), await outputsOn("cpu", names)]
+    const all = ({ outputs }) => names.flatMap(name => outputs[name].flatMap(({ logits }) => logits))
+    const expected = all(cpu)
+    const apart = Math.max(...all(gpu).map((value, at) => Math.abs(value - expected[at])))
+    return { apart, order: names.map(name => gpu.outputs[name].map(({ id }) => id).join()), avgBatchSize: gpu.avgBatchSize, memory: gpuMemory() }
+  })
+  assert.ok(apart < 0.05, `${apart} apart from the cpu`)
+  assert.deepEqual([...new Set(order)], ["0,1,2,3,4,5"])
+  assert.ok(avgBatchSize > 1.5, `${avgBatchSize} inputs in a batch`)
+  assert.deepEqual(memory, { buffers: 0, bytes: 0 })
+})
