@@ -84,7 +84,8 @@ test("a_camera_streams_through_a_classifier_for_a_minute_in_flat_memory", { ...o
   // One that is read, one that waits, and one that is computed.
   assert.ok(mostOpen <= 3, `${mostOpen} frames were open at once`)
   assert.equal(leftOpen, 0)
-  assert.ok(used.at(-1) <= used[0] * 1.02 + 500_000, `in use, in MB: ${megabytes.join(", ")}`)
+  // A frame has 460 kB and its tensor 110 kB: of some 750 frames in these 50 seconds, not six may have stayed.
+  assert.ok(used.at(-1) - used[0] < 3_000_000, `in use, in MB: ${megabytes.join(", ")}`)
 })
 
 test("frames_of_a_camera_reach_a_model_on_the_gpu_without_the_cpu", options, async t => {
