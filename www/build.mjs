@@ -20,6 +20,9 @@ const common = {
   target: ["es2022"],
 }
 
+/** What browsers download. Names stay, so that a stack trace can be read. */
+const short = { minifySyntax: true, minifyWhitespace: true }
+
 /** `import.meta.url` in CommonJS, where the language has none. */
 const commonJsUrl = {
   define: { "import.meta.url": "moduleUrl" },
@@ -45,7 +48,7 @@ async function buildHost() {
   const node = { ...host, platform: "node", external: ["webgpu"] }
   await Promise.all([
     buildModules({ ...node, entryPoints: { index: hostEntry, "worker.node": workerEntry("node") }, chunkNames: "core.node" }),
-    buildModules({ ...host, platform: "browser", entryPoints: { browser: hostEntry, worker: workerEntry("browser") }, chunkNames: "core" }),
+    buildModules({ ...host, ...short, platform: "browser", entryPoints: { browser: hostEntry, worker: workerEntry("browser") }, chunkNames: "core" }),
     esbuild.build({ ...node, ...commonJsUrl, entryPoints: [hostEntry], format: "cjs", outfile: join(dist, "index.cjs") }),
   ])
 }

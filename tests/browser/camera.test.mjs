@@ -84,7 +84,8 @@ test("a_camera_streams_through_a_classifier_for_a_minute_in_flat_memory", { ...o
   // One that is read, one that waits, and one that is computed.
   assert.ok(mostOpen <= 3, `${mostOpen} frames were open at once`)
   assert.equal(leftOpen, 0)
-  assert.ok(used.at(-1) <= used[0] * 1.02 + 500_000, `in use, in MB: ${megabytes.join(", ")}`)
+  // A frame has 460 kB and its tensor 110 kB: of some 750 frames in these 50 seconds, not six may have stayed.
+  assert.ok(used.at(-1) - used[0] < 3_000_000, `in use, in MB: ${megabytes.join(", ")}`)
 })
 
 test("frames_of_a_camera_reach_a_model_on_the_gpu_without_the_cpu", options, async t => {
@@ -194,4 +195,41 @@ test("a_camera_that_is_unplugged_ends_its_stream_and_the_engine_stays_usable", o
   assert.ok(["ended", "IO"].includes(outcome), outcome)
   assert.ok(events.some(each => /^first (ended|failed|device-lost)$/.test(each)), events.join())
   assert.ok(later >= 3)
+})
+
+test("streams_that_share_a_model_share_batches_on_the_gpu", options, async t => {
+  const page = await openPage(t)
+  const { apart, order, avgBatchSize, memory } = await page.evaluate(async () => {
+    const { StreamingInferenceEngine, gpuMemory } = sentinel
+    const pictures = function* (turn) {
+      for (let at = 0; at < 6; at += 1) {
+        const canvas = new OffscreenCanvas(40, 30)
+        const context = canvas.getContext("2d")
+        context.fillStyle = "#fff"
+        context.fillRect(4 + turn * 3, 2 + at * 2, 12, 20 - at)
+        yield canvas
+      }
+    }
+    const outputsOn = async (backend, names) => {
+      const engine = new StreamingInferenceEngine({ model: digits, executionProviders: [backend], batchSize: 4 })
+      await engine.start()
+      const outputs = Object.fromEntries(names.map(name => [name, []]))
+      const take = name => ({ logits }, { id }) => { outputs[name].push({ id, logits: [...logits.data] }) }
+      for (const [turn, name] of names.entries()) await engine.startStream(name, pictures(turn), take(name), { preprocess: DIGIT, maxInFlight: 1 })
+      await Promise.all(names.map(name => engine.finished(name)))
+      const { avgBatchSize } = engine.getStats()
+      await engine.stop()
+      return { outputs, avgBatchSize }
+    }
+    const names = ["a", "b", "c", "d"]
+    const [gpu, cpu] = [await outputsOn("webgpu", names), await outputsOn("cpu", names)]
+    const all = ({ outputs }) => names.flatMap(name => outputs[name].flatMap(({ logits }) => logits))
+    const expected = all(cpu)
+    const apart = Math.max(...all(gpu).map((value, at) => Math.abs(value - expected[at])))
+    return { apart, order: names.map(name => gpu.outputs[name].map(({ id }) => id).join()), avgBatchSize: gpu.avgBatchSize, memory: gpuMemory() }
+  })
+  assert.ok(apart < 0.05, `${apart} apart from the cpu`)
+  assert.deepEqual([...new Set(order)], ["0,1,2,3,4,5"])
+  assert.ok(avgBatchSize > 1.5, `${avgBatchSize} inputs in a batch`)
+  assert.deepEqual(memory, { buffers: 0, bytes: 0 })
 })

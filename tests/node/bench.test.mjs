@@ -1,7 +1,7 @@
 // The parts of pkg-scripts/bench that decide something: numbers in, numbers or text out. No time is asserted.
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { longestTasks, throughputTable } from "../bench/batching/report.mjs"
+import { longestTasks, throughputTable, workersGain } from "../bench/batching/report.mjs"
 import { warm } from "../bench/measure.mjs"
 import { writeModel } from "../bench/onnx.mjs"
 import { buildOperator, OPERATORS } from "../bench/operators.mjs"
@@ -200,4 +200,11 @@ test("batches_are_compared_with_single_runs_of_the_same_model_in_the_same_place"
     ["Chromium, `cpu`: m", "failed", "50.0"],
   ])
   assert.equal(longestTasks(rows), "Node.js 7.00 ms, Chromium 3.00 ms")
+})
+
+test("two_workers_are_told_against_one_for_each_model", () => {
+  const row = (model, way, median) => ({ where: "node", model, backend: "cpu", way: `batches of 8, ${way}`, rate: { median } })
+  const rows = [row("m", "one worker", 100), row("m", "two workers", 190), row("n", "one worker", 10), row("n", "two workers", 15)]
+  assert.equal(workersGain([...rows, row("failed", "one worker", undefined)]), "Node.js 1.90×, 1.50×")
+  assert.equal(workersGain([]), "")
 })

@@ -53,8 +53,8 @@ export async function toFeed(name: string, tensor: Tensor, gpu: SharedGpu | unde
   return toTensorData(name, tensor)
 }
 
-// A buffer that a caller made is taken to be on the session's device: WebGPU does not tell.
-function isOn(gpu: SharedGpu, tensor: Tensor): boolean {
+/** True where a tensor is on this device. A buffer that a caller made is taken to be: WebGPU does not tell. */
+export function isOn(gpu: SharedGpu, tensor: Tensor): boolean {
   const owner = owners.get(tensor.gpuBuffer)
   return owner === undefined || owner === gpu
 }

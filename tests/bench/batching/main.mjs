@@ -11,11 +11,12 @@ import { short } from "../report.mjs"
 import { report } from "./report.mjs"
 import { engineCost, schedulerCost, throughput } from "./measure.mjs"
 
-/** Small enough for software, and of three kinds: many rows cost little more than one, as much as so many, and between. */
+/** Small enough for software, and of several kinds: from one whose many rows cost little more than one to those that take as long as so many. */
 const MODELS = [
-  { name: "mlp_dyn_batch", file: "tests/fixtures/models/mlp_dyn_batch.onnx", inputs: [{ name: "x", dims: [1, 16] }], n: 512 },
-  { name: "digits", file: "tests/fixtures/digits/digits.onnx", inputs: [{ name: "image", dims: [1, 1, 28, 28] }], n: 256 },
-  { name: "mobilenet_v2_w025", file: "tests/fixtures/models/mobilenet_v2_w025.onnx", inputs: [{ name: "input", dims: [1, 3, 96, 96] }], n: 48, options: { rebatch: true } },
+  { name: "mlp_dyn_batch", file: "tests/fixtures/models/mlp_dyn_batch.onnx", inputs: [{ name: "x", dims: [1, 16] }], n: 2048 },
+  { name: "digits", file: "tests/fixtures/digits/digits.onnx", inputs: [{ name: "image", dims: [1, 1, 28, 28] }], n: 1024 },
+  { name: "mobilenet_v2_w025", file: "tests/fixtures/models/mobilenet_v2_w025.onnx", inputs: [{ name: "input", dims: [1, 3, 96, 96] }], n: 64, options: { rebatch: true } },
+  { name: "unet_gn", file: "tests/fixtures/models/unet_gn.onnx", inputs: [{ name: "x", dims: [1, 3, 48, 48] }], n: 64, options: { rebatch: true } },
 ]
 const WAYS = [
   { way: "one by one", options: { batchSize: 1 } },
@@ -84,11 +85,17 @@ async function measurePlace(place) {
   const rows = []
   for (const model of MODELS) {
     for (const backend of ["cpu", "webgpu"]) {
-      for (const { way, options, isPool = false } of WAYS) {
-        // Workers share one GPU.
-        if (isPool && backend === "webgpu") continue
-        const job = { file: model.file, inputs: inputsOf(model), n: backend === "cpu" ? model.n : ON_GPU, options: { executionProviders: [backend], ...model.options, ...options } }
-        const row = { where, model: model.name, backend, way, ...(await place.measure(job).catch(thrown => ({ error: describe(thrown) }))) }
+      // Workers share one GPU.
+      const ways = WAYS.filter(({ isPool = false }) => !isPool || backend === "cpu")
+      const job = {
+        file: model.file,
+        inputs: inputsOf(model),
+        n: backend === "cpu" ? model.n : ON_GPU,
+        ways: ways.map(({ options }) => ({ executionProviders: [backend], ...model.options, ...options })),
+      }
+      const results = await place.measure(job).catch(thrown => ways.map(() => ({ error: describe(thrown) })))
+      for (const [at, { way }] of ways.entries()) {
+        const row = { where, model: model.name, backend, way, ...results[at] }
         say(`${where} ${backend} ${model.name} ${way}: ${row.error ?? `${short(row.rate.median)}/s, longest task ${short(row.longestTaskMs)} ms, ${row.mode} ${row.reason}`}`)
         rows.push(row)
       }

@@ -1,7 +1,7 @@
 // What batching costs and what it brings, measured in Node and in pages by the same code. `host` is the built package.
 import { summary } from "../statistics.mjs"
 
-const ROUNDS = 5
+const ROUNDS = 7
 
 /** Milliseconds of each round of `work`, after one that warms up. */
 async function times(work, rounds = ROUNDS) {
@@ -35,10 +35,10 @@ export async function schedulerCost(Scheduler, n = 20_000) {
 /** Microseconds for each input that an engine is given, joins, starts and answers, with a lane that computes nothing. */
 export async function engineCost({ BatchInferenceEngine, Tensor }, n = 5000) {
   const facts = {
-    inputNames: ["x"], outputNames: ["x"], inputMetadata: [], outputMetadata: [], placement: [],
+    inputNames: ["x"], outputNames: ["x"], inputMetadata: [], outputMetadata: [], isOnGpu: false,
     joining: { mode: "join", size: 0, inputs: { x: 0 }, outputs: { x: 0 }, padding: "repeat", reason: "" },
   }
-  const lane = { facts, fault: undefined, lost: new Promise(() => {}), run: async parts => parts, close: async () => {} }
+  const lane = { facts, placement: () => [], fault: undefined, lost: new Promise(() => {}), run: async parts => parts, close: async () => {} }
   const world = {
     now: () => performance.now(),
     after: (ms, call) => { const timer = setTimeout(call, ms); return () => clearTimeout(timer) },
@@ -52,20 +52,40 @@ export async function engineCost({ BatchInferenceEngine, Tensor }, n = 5000) {
   return eachUs(measured, n)
 }
 
-/** Inputs per second of a model; as many rounds as fit into a second, three at least. */
-export async function throughput(host, { model, inputs, options, n }) {
-  const engine = new host.BatchInferenceEngine({ model, maxQueueSize: 4 * n, ...options })
-  try {
-    await engine.start()
-    const feeds = Object.fromEntries(inputs.map(({ name, type, dims, data }) => [name, new host.Tensor(type, data, dims)]))
-    const round = () => Promise.all(Array.from({ length: n }, () => engine.run(feeds)))
-    await round()
-    const watch = longestTask()
-    const measured = await times(round, 3)
-    const { joining } = engine
-    return { rate: summary(measured.map(ms => (n * 1000) / ms)), mode: joining.mode, reason: joining.reason, longestTaskMs: watch() }
-  } finally {
+/**
+ * Inputs per second of a model, one result for each way to run it. Ways take turns, so that what else the machine does
+ * meets all of them.
+ */
+export async function throughput(host, { model, inputs, ways, n }) {
+  const feeds = Object.fromEntries(inputs.map(({ name, type, dims, data }) => [name, new host.Tensor(type, data, dims)]))
+  const running = await Promise.all(ways.map(options => start(host, { model, maxQueueSize: 4 * n, ...options })))
+  const round = engine => Promise.all(Array.from({ length: n }, () => engine.run(feeds)))
+  for (let at = 0; at <= ROUNDS; at += 1) {
+    for (const way of running.filter(({ engine }) => engine !== undefined)) {
+      const watch = longestTask()
+      const begin = performance.now()
+      await round(way.engine)
+      const ms = performance.now() - begin
+      const longestMs = watch()
+      // The first round warms up.
+      if (at > 0) way.measured.push({ rate: (n * 1000) / ms, longestMs })
+    }
+  }
+  return Promise.all(running.map(async ({ engine, error, measured }) => {
+    if (engine === undefined) return { error }
+    const { mode, reason } = engine.joining
     await engine.stop()
+    return { rate: summary(measured.map(({ rate }) => rate)), mode, reason, longestTaskMs: Math.max(...measured.map(({ longestMs }) => longestMs)) }
+  }))
+}
+
+async function start(host, options) {
+  try {
+    const engine = new host.BatchInferenceEngine(options)
+    await engine.start()
+    return { engine, measured: [] }
+  } catch ({ code, message }) {
+    return { error: `${code}: ${message}`, measured: [] }
   }
 }
 

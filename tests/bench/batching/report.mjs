@@ -30,6 +30,16 @@ function cell(row, base) {
   return `${short(row.rate.median)}${times}`
 }
 
+/** What two workers do against one, by place. */
+export function workersGain(rows) {
+  return Object.keys(NAMES).flatMap(where => {
+    const rate = (model, way) => rows.find(row => row.where === where && row.backend === "cpu" && row.model === model && row.way === `batches of 8, ${way}`)?.rate?.median
+    const models = [...new Set(rows.map(({ model }) => model))]
+    const gains = models.map(model => rate(model, "two workers") / rate(model, "one worker")).filter(Number.isFinite)
+    return gains.length === 0 ? [] : [`${NAMES[where]} ${gains.map(gain => `${gain.toFixed(2)}×`).join(", ")}`]
+  }).join("; ")
+}
+
 /** How long a run on a pool kept the main thread. */
 export function longestTasks(rows) {
   const pools = rows.filter(({ way, longestTaskMs }) => /worker/.test(way) && longestTaskMs !== undefined)
@@ -42,10 +52,12 @@ export function longestTasks(rows) {
 export function report({ date, command, device, costs, rows }) {
   const failed = rows.filter(({ error }) => error !== undefined)
   const tasks = longestTasks(rows)
+  const gain = workersGain(rows)
   return [
     `${device.cpu}, ${device.cores} cores; medians${costs.length > 0 ? ", in brackets the 10th and the 90th of a hundred" : ""}; ×: against one by one. ${date.slice(0, 10)}, \`${command}\`.`,
     ...(costs.length > 0 ? [costTable(costs)] : []),
     ...(rows.length > 0 ? [throughputTable(rows)] : []),
+    ...(gain === "" ? [] : [`Two workers against one, by model in this order: ${gain}.`]),
     ...(tasks === "" ? [] : [`While workers ran, the calling thread was kept at most: ${tasks}.`]),
     ...failed.map(({ where, model, backend, way, error }) => `- ${NAMES[where]}, \`${backend}\`, ${model}, ${way}: ${error}`),
   ].join("\n\n")

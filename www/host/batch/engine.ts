@@ -50,7 +50,6 @@ type State =
 
 /** Runs inputs of one model in batches, on this thread or on a pool of workers. */
 export class BatchInferenceEngine {
-  readonly #options: BatchEngineOptions
   readonly #policy: BatchPolicy
   readonly #world: World
   readonly #lanes: Lanes
@@ -77,7 +76,6 @@ export class BatchInferenceEngine {
   /** @internal */
   constructor(options: BatchEngineOptions, world: World, open?: typeof openLanes)
   constructor(options: BatchEngineOptions, world: World = realWorld, open = openLanes) {
-    this.#options = options
     this.#policy = batchPolicy(options)
     this.#world = world
     this.#turns = new Turns(world)
@@ -363,8 +361,8 @@ export class BatchInferenceEngine {
 
   #isJoined(inputs: readonly Pending[]): boolean {
     if (inputs.some(({ group }) => group === undefined)) return false
-    // What would be the whole batch runs as it is. Outputs of a batch are on the host, so are then those of each.
-    return inputs.length > 1 || this.joining.mode === "pad" || this.#options.preferredOutputLocation !== undefined
+    // What would be the whole batch runs as it is.
+    return inputs.length > 1 || this.joining.mode === "pad"
   }
 
   #laneLost(lane: number, error: SentinelError): void {

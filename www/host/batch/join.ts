@@ -2,6 +2,7 @@ import { Tensor } from "onnxruntime-common"
 import { SentinelError } from "../errors.js"
 import { fromTensorData, toTensorData } from "../tensors.js"
 import type { TensorData } from "../wasm.js"
+import { gpuRowBytes } from "./join-gpu.js"
 import type { Padding } from "./options.js"
 import { own } from "./own.js"
 
@@ -43,7 +44,9 @@ export function signature(feeds: Tensors, joining: Joining): Signature | undefin
   for (const name of Object.keys(feeds).sort()) {
     const tensor = feeds[name] as Tensor
     const axis = own(joining.inputs, name)
-    if (tensor?.location !== "cpu" || !Array.isArray(tensor.dims) || UNJOINED_TYPES.includes(tensor.type)) return undefined
+    if (!Array.isArray(tensor?.dims) || UNJOINED_TYPES.includes(tensor.type)) return undefined
+    const isOnGpu = tensor.location === "gpu-buffer"
+    if (isOnGpu ? axis === undefined || gpuRowBytes(tensor, axis) === undefined : tensor.location !== "cpu") return undefined
     if (axis === undefined) {
       const { data } = toTensorData(name, tensor)
       if (data.length > MAX_SHARED_BYTES) return undefined
@@ -53,7 +56,7 @@ export function signature(feeds: Tensors, joining: Joining): Signature | undefin
     const size = tensor.dims[axis]
     if (size === undefined || size === 0 || (rows !== undefined && rows !== size)) return undefined
     rows = size
-    parts.push(`${name}:${tensor.type}[${tensor.dims.map((dim, at) => (at === axis ? "" : dim))}]`)
+    parts.push(`${name}:${isOnGpu ? "gpu " : ""}${tensor.type}[${tensor.dims.map((dim, at) => (at === axis ? "" : dim))}]`)
   }
   if (rows === undefined || (joining.mode === "pad" && rows > joining.size)) return undefined
   return { text: parts.join(";"), rows }

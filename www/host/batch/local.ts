@@ -4,6 +4,7 @@ import { SessionHandler, type SessionGpu } from "../handler.js"
 import { toTensorData } from "../tensors.js"
 import type { Placement, TensorData } from "../wasm.js"
 import { join, split, toTensors, type Joining, type Tensors } from "./join.js"
+import { canJoinOnGpu, joinOnGpu, namesOnGpu } from "./join-gpu.js"
 import { joiningOf } from "./joining.js"
 import type { Lane, ModelFacts } from "./lane.js"
 import { batchPolicy, type BatchEngineOptions } from "./options.js"
@@ -22,7 +23,8 @@ export class LocalLane implements Lane {
     const { padding, batchAxis } = batchPolicy(options)
     const session = await SessionHandler.create(model, { ...sessionOptions, batchAxis } as InferenceSession.SessionOptions)
     try {
-      return new LocalLane(session, joiningOf(await session.rows(), padding), outputNames ?? session.outputNames)
+      const joining = joiningOf(await session.rows(), padding, wantsOutputsOnGpu(options))
+      return new LocalLane(session, joining, outputNames ?? session.outputNames)
     } catch (thrown) {
       await session.dispose()
       throw thrown
@@ -55,18 +57,36 @@ export class LocalLane implements Lane {
 
   async run(parts: readonly Tensors[], rows: readonly number[] | undefined): Promise<Record<string, Tensor>[]> {
     if (rows === undefined) return Promise.all(parts.map(feeds => this.#run(feeds)))
-    const outputs = await this.runJoined(join(parts, this.facts.joining), rows)
-    return outputs.map(toTensors)
+    const [first = {}] = parts
+    const onGpu = namesOnGpu(first)
+    const outputs = onGpu.length === 0 ? await this.runJoined(join(parts, this.facts.joining), rows) : await this.#runOnGpu(parts, rows, onGpu)
+    return outputs === undefined ? Promise.all(parts.map(feeds => this.#run(feeds))) : outputs.map(toTensors)
   }
 
   /** Runs a batch that is joined, or one input as it is where `rows` is undefined; each output has a buffer of its own. */
   async runJoined(feeds: Record<string, TensorData>, rows: readonly number[] | undefined): Promise<Record<string, TensorData>[]> {
-    const outputs = await onHost(await this.#run(toTensors(feeds)))
+    const outputs = await toHost(await this.#run(toTensors(feeds)))
     return rows === undefined ? [outputs] : split(outputs, rows, this.facts.joining)
   }
 
   close(): Promise<void> {
     return this.#session.dispose()
+  }
+
+  /** The same for inputs of which these are on the GPU; undefined where they cannot be joined there. */
+  async #runOnGpu(parts: readonly Tensors[], rows: readonly number[], onGpu: readonly string[]): Promise<Record<string, TensorData>[] | undefined> {
+    const { joining } = this.facts
+    const gpu = this.gpu?.gpu
+    const columns = onGpu.map(name => parts.map(part => part[name] as Tensor))
+    if (gpu === undefined || !columns.every(tensors => canJoinOnGpu(tensors, gpu))) return undefined
+    const onHost = parts.map(part => Object.fromEntries(Object.entries(part).filter(([name]) => !onGpu.includes(name))))
+    const joined = columns.map(tensors => joinOnGpu(tensors, joining, gpu))
+    try {
+      const feeds = { ...toTensors(join(onHost, joining)), ...Object.fromEntries(onGpu.map((name, at) => [name, joined[at] as Tensor])) }
+      return split(await toHost(await this.#run(feeds)), rows, joining)
+    } finally {
+      for (const tensor of joined) tensor.dispose()
+    }
   }
 
   async #run(feeds: Tensors): Promise<Record<string, Tensor>> {
@@ -84,11 +104,16 @@ export class LocalLane implements Lane {
   }
 }
 
+function wantsOutputsOnGpu({ preferredOutputLocation = "cpu" }: BatchEngineOptions): boolean {
+  const locations: readonly string[] = typeof preferredOutputLocation === "string" ? [preferredOutputLocation] : Object.values(preferredOutputLocation)
+  return locations.includes("gpu-buffer")
+}
+
 function isOnGpu(session: SessionHandler): boolean {
   return session.gpu !== undefined || session.placement().some(({ backend }) => backend !== "cpu")
 }
 
-async function onHost(outputs: Record<string, Tensor>): Promise<Record<string, TensorData>> {
+async function toHost(outputs: Record<string, Tensor>): Promise<Record<string, TensorData>> {
   const read = Object.entries(outputs).map(async ([name, tensor]) => {
     // With its data read, a tensor of a GPU is on the host.
     await tensor.getData(true)
