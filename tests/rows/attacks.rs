@@ -95,6 +95,14 @@ const MIXING: &[(&str, &str)] = &[
         "SkipLayerNormalization: input 1 is no input of rows",
     ),
     (
+        "opset com.microsoft 1\n input x: f32[n, 3, 6]\n input s: f32[n, 1, 6]\n const g: f32[6] = [1, 2, 3, 4, 5, 6]\n y = com.microsoft::SkipLayerNormalization(x, s, g)\n output y",
+        "SkipLayerNormalization: ",
+    ),
+    (
+        "input x: i8[n, 4]\n input s: f32[1, 1]\n y = DequantizeLinear(x, s) {axis = 1, block_size = 4}\n output y",
+        "DequantizeLinear: input 1 is in blocks",
+    ),
+    (
         "input x: f32[n, 4]\n const i: i64[2, 4] = [0, 1, 0, 1, 1, 0, 1, 0]\n y = GatherElements(x, i) {axis = 1}\n output y",
         "GatherElements: input 1 carries no rows",
     ),

@@ -19,6 +19,7 @@ use super::difference::difference;
 use super::gpu;
 use super::joined::{Run, alone_and_joined_by, bound, rebatched, run};
 use super::random::Random;
+use super::tricky::TRICKY;
 
 /// Sizes for the symbols of a case: each name gets one of them by its letters.
 const SIZES: [&[i64]; 2] = [&[1], &[2, 3]];
@@ -79,7 +80,7 @@ fn label(def: &OpDef) -> String {
 
 /// The case with numbers for its symbols and nothing declared of what its nodes make.
 fn prepared(case: &str, sizes: &[i64]) -> Graph {
-    let mut graph = text::parse(case).expect("tests/ops.rs has parsed it");
+    let mut graph = text::parse(case).expect(case);
     let lookup = |name: &str| {
         let sum: usize = name.bytes().map(usize::from).sum();
         Some(sizes[sum % sizes.len()])
@@ -247,7 +248,7 @@ fn check(
 
 /// Every choice of carriers and of one axis that all of them have the rows on, or the first of the
 /// carriers on another than the rest.
-fn choices(values: &[ValueId]) -> Vec<Vec<(ValueId, usize)>> {
+fn choices(values: &[ValueId]) -> Vec<(Vec<(ValueId, usize)>, Leading)> {
     let mut choices = Vec::new();
     for subset in 1_usize..1 << values.len() {
         let members: Vec<ValueId> = (0..values.len())
@@ -262,11 +263,18 @@ fn choices(values: &[ValueId]) -> Vec<Vec<(ValueId, usize)>> {
             for other in 0..rest {
                 let axis = |idx: usize| if idx == 0 { first } else { other };
                 let members = members.iter().enumerate();
-                choices.push(members.map(|(idx, &id)| (id, axis(idx))).collect());
+                let carriers: Vec<_> = members.map(|(idx, &id)| (id, axis(idx))).collect();
+                choices.extend(LEADING.map(|leading| (carriers.clone(), leading)));
             }
         }
     }
     choices
+}
+
+/// Every case with the name under which it is counted.
+fn named_cases() -> impl Iterator<Item = (String, &'static str)> {
+    let own = defs().flat_map(|def| def.cases.iter().map(move |case| (label(def), *case)));
+    own.chain(TRICKY.iter().map(|case| ("tricky".to_owned(), *case)))
 }
 
 #[test]
@@ -278,21 +286,16 @@ fn cases_that_are_said_to_be_joinable_are() {
     let device = device.ok();
     let mut failed = Vec::new();
     let mut totals: BTreeMap<String, Counts> = BTreeMap::new();
-    for def in defs() {
-        let counts = totals.entry(label(def)).or_default();
-        for case in def.cases {
-            for sizes in SIZES {
-                let graph = prepared(case, sizes);
-                for carriers in choices(&readable(&graph)) {
-                    for leading in LEADING {
-                        let Some(graph) = with_rows(&graph, &carriers, leading) else {
-                            continue;
-                        };
-                        if let Err(why) = check(&graph, carriers[0].1, device.as_ref(), counts) {
-                            let text = text::print(&graph);
-                            failed.push(format!("{}: {why}\n{text}", def.name));
-                        }
-                    }
+    for (name, case) in named_cases() {
+        let counts = totals.entry(name.clone()).or_default();
+        for sizes in SIZES {
+            let graph = prepared(case, sizes);
+            for (carriers, leading) in choices(&readable(&graph)) {
+                let Some(graph) = with_rows(&graph, &carriers, leading) else {
+                    continue;
+                };
+                if let Err(why) = check(&graph, carriers[0].1, device.as_ref(), counts) {
+                    failed.push(format!("{name}: {why}\n{}", text::print(&graph)));
                 }
             }
         }

@@ -15,4 +15,5 @@ mod models;
 #[path = "../random/mod.rs"]
 #[expect(dead_code, reason = "graphs from seeds need more of it")]
 mod random;
+mod tricky;
 mod verdicts;

@@ -120,8 +120,9 @@ pub(super) fn aligned(site: &Site, inputs: &[usize]) -> Result<Place, String> {
 /// One scale for all, or scales along another axis than that of the rows.
 pub(super) fn quantized(site: &Site) -> Verdict {
     let place = site.need(0)?;
+    let is_whole = site.int("block_size", 0) == 0;
     for idx in [1, 2] {
-        if site.is_single(idx) {
+        if !site.has(idx) || (is_whole && site.is_single(idx)) {
             continue;
         }
         if site.rank(idx)? != 1 {
