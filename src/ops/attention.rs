@@ -168,6 +168,10 @@ impl Op for Attention {
         let present_k = vec![batch.clone(), kv_heads.clone(), total.clone(), size];
         let present_v = vec![batch.clone(), kv_heads, total.clone(), v.size];
         let scores = vec![batch, q.count, q.length, total];
+        if let Some([lead @ .., _]) = inputs.shape(3).map(|shape| &shape[..]) {
+            // The last axis may be shorter than all keys are.
+            check::broadcasts_to("mask", lead, &scores[..3])?;
+        }
         let outputs = [
             (q_dtype, y),
             (q_dtype, present_k),

@@ -2,7 +2,7 @@
 
 use sentinel_inference::backend::cpu::evaluate;
 use sentinel_inference::error::{Error, Result};
-use sentinel_inference::graph::Graph;
+use sentinel_inference::graph::{Graph, specialize};
 use sentinel_inference::passes::{self, Rows};
 use sentinel_inference::session::{Options, Provider, Session};
 use sentinel_inference::tensor::Tensor;
@@ -11,6 +11,13 @@ use sentinel_inference::tensor::Tensor;
 pub fn rebatched(mut graph: Graph, axis: usize) -> Result<(Graph, Rows)> {
     let rows = passes::rebatch(&mut graph, axis, &evaluate)?;
     Ok((graph, rows))
+}
+
+/// The graph for one number of rows; the CPU has fewer operators for sizes that are unknown.
+pub fn bound(graph: &Graph, n_rows: usize) -> Graph {
+    let mut graph = graph.clone();
+    specialize(&mut graph, &|_| i64::try_from(n_rows).ok());
+    graph
 }
 
 pub fn run(graph: Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -30,6 +37,20 @@ pub fn run(graph: Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
 /// item's part of what came joined. `items` hold the inputs in order; what is shared is taken from
 /// the first.
 pub fn alone_and_joined(
+    alone: &Graph,
+    joined: &Graph,
+    rows: &Rows,
+    items: &[Vec<Tensor>],
+) -> Result<Vec<(Tensor, Tensor)>> {
+    alone_and_joined_by(&run, alone, joined, rows, items)
+}
+
+/// Runs a graph on its inputs in order.
+pub type Run<'a> = &'a dyn Fn(Graph, &[Tensor]) -> Result<Vec<Tensor>>;
+
+/// As [`alone_and_joined`], on another backend.
+pub fn alone_and_joined_by(
+    run: Run,
     alone: &Graph,
     joined: &Graph,
     rows: &Rows,

@@ -1,19 +1,16 @@
 //! Real models: which may be joined, and whether joined runs give what single runs give.
 
-#[path = "../difference/mod.rs"]
-mod difference;
-
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use difference::difference;
 use sentinel_inference::error::Error;
 use sentinel_inference::model::npz::read_npz;
 use sentinel_inference::model::onnx::{FolderExternal, read};
 use sentinel_inference::passes::Rows;
 use sentinel_inference::tensor::Tensor;
 
+use super::difference::difference;
 use super::joined::{alone_and_joined, numbers, perturbed, rebatched};
 
 /// Models whose rows may not be joined: swift_f0 cuts all rows into frames at once, and dynamic

@@ -69,8 +69,8 @@ const JOINABLE: &[(&str, &[&[usize]])] = &[
         &[&[1, 3, 4]],
     ),
     (
-        "input x: f32[1, 3, 4]\n y = Squeeze(x)\n z = Softmax(y)\n const a: i64[1] = [0]\n w = Unsqueeze(y, a)\n output x",
-        &[&[1, 3, 4]],
+        "input x: f32[2, 1, 3]\n y = Squeeze(x)\n z = Softmax(y) {axis = 1}\n output z",
+        &[&[2, 1, 3]],
     ),
     (
         "input x: f32[1, 2, 3]\n const c: f32[1, 1, 3] = [1, 2, 3]\n y = Concat(c, x) {axis = 1}\n output y",

@@ -42,7 +42,7 @@ pub(super) fn mend(
     match &*name.name {
         "Slice" if name.is("Slice") && input_idx == 0 => mend.slice()?,
         _ if baked.is_none() => {}
-        _ if rules::BROADCAST.contains(&name.to_string().as_str()) => mend.broadcast(classes)?,
+        _ if rules::is_broadcast(&name.to_string()) => mend.broadcast(classes)?,
         _ if !name.domain.is_empty() => {}
         "Concat" => mend.concat(classes)?,
         "GRU" | "LSTM" | "RNN" if input_idx == 0 => mend.states(classes)?,
@@ -246,8 +246,11 @@ impl Mend<'_> {
         Ok(())
     }
 
-    /// Names the axes that it took with one row, without that of the rows.
+    /// Names the axes that it took with several rows; with one it took that of the rows too.
     fn squeeze(&mut self) -> Result<()> {
+        if self.n_rows == 1 {
+            return Ok(());
+        }
         let (None, Some(shape)) = (self.graph.node(self.id).input(1), self.shape(self.value))
         else {
             return Ok(());
@@ -339,6 +342,10 @@ fn one_item(tensor: &Tensor, axis: usize) -> Option<Tensor> {
     let n_before: usize = sizes[..axis].iter().product();
     let n_items = std::mem::replace(&mut sizes[axis], 1);
     let item_bytes = tensor.dtype().size_bytes(sizes[axis..].iter().product())?;
+    // Items of no elements, or that share a byte, are not told from each other.
+    if item_bytes == 0 || tensor.bytes().len() != n_before * n_items * item_bytes {
+        return None;
+    }
     let mut bytes = Vec::with_capacity(n_before * item_bytes);
     for items in tensor.bytes().chunks(n_items * item_bytes) {
         let (first, _) = items.split_at_checked(item_bytes)?;

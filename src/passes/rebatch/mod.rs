@@ -134,7 +134,11 @@ fn fresh_symbol(graph: &Graph) -> String {
         .filter_map(|&id| graph.value(id).fact.shape.as_ref());
     let dims: Vec<&Dim> = shapes.flat_map(|shape| shape.iter()).collect();
     let names = std::iter::once("batch".to_owned()).chain((0..).map(|n| format!("batch_{n}")));
-    let is_free = |name: &String| !dims.iter().any(|dim| class::mentions(dim, name));
+    // The walk makes more symbols from this one, with a number behind.
+    let is_taken = |dim: &Dim, name: &str| {
+        class::mentions(dim, name) || dim.to_string().contains(&format!("{name}#"))
+    };
+    let is_free = |name: &String| !dims.iter().any(|dim| is_taken(dim, name));
     names
         .into_iter()
         .find(is_free)

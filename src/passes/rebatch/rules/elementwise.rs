@@ -17,6 +17,7 @@ pub(super) const UNARY: &[&str] = &[
     "CastLike",
     "Ceil",
     "Celu",
+    "Clip",
     "Cos",
     "Cosh",
     "Elu",
@@ -54,14 +55,13 @@ pub(super) const UNARY: &[&str] = &[
     "com.microsoft::QuickGelu",
 ];
 
-pub(in super::super) const BROADCAST: &[&str] = &[
+pub(super) const BROADCAST: &[&str] = &[
     "Add",
     "And",
     "BitShift",
     "BitwiseAnd",
     "BitwiseOr",
     "BitwiseXor",
-    "Clip",
     "Div",
     "Equal",
     "Greater",
@@ -82,9 +82,11 @@ pub(in super::super) const BROADCAST: &[&str] = &[
     "Xor",
     "com.microsoft::BiasGelu",
     "com.microsoft::FastGelu",
-    "com.microsoft::QLinearAdd",
-    "com.microsoft::QLinearMul",
 ];
+
+/// Inputs a, its scale and zero point, b, its scale and zero point, those of the result.
+pub(super) const QUANTIZED_BROADCAST: &[&str] =
+    &["com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"];
 
 pub(super) const QUANTIZED: &[&str] = &["DequantizeLinear", "QuantizeLinear"];
 
@@ -95,6 +97,10 @@ pub(super) fn unary(site: &Site) -> Verdict {
 pub(super) fn broadcast(site: &Site) -> Verdict {
     let n_inputs = site.node.inputs.len();
     Ok(vec![aligned(site, &Vec::from_iter(0..n_inputs))?])
+}
+
+pub(super) fn quantized_broadcast(site: &Site) -> Verdict {
+    Ok(vec![aligned(site, &[0, 3])?])
 }
 
 /// Where the rows of several inputs are once these are broadcast to one shape.
@@ -114,8 +120,9 @@ pub(super) fn aligned(site: &Site, inputs: &[usize]) -> Result<Place, String> {
 /// One scale for all, or scales along another axis than that of the rows.
 pub(super) fn quantized(site: &Site) -> Verdict {
     let place = site.need(0)?;
+    let is_whole = site.int("block_size", 0) == 0;
     for idx in [1, 2] {
-        if site.is_single(idx) {
+        if !site.has(idx) || (is_whole && site.is_single(idx)) {
             continue;
         }
         if site.rank(idx)? != 1 {

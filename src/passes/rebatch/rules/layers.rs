@@ -83,7 +83,14 @@ pub(super) const SKIP_NORMS: &[&str] = &[
 /// The last axis of x + skip.
 pub(super) fn skip_norm(site: &Site) -> Verdict {
     let place = aligned(site, &[0, 1])?;
-    expect_other(site.rank(0)?.max(site.rank(1)?) - 1, &place)?;
+    let (x, skip) = (site.shape(0)?, site.shape(1)?);
+    expect_other(x.rank().max(skip.rank()) - 1, &place)?;
+    let one = Dim::Size(1);
+    let is_spread = |(x, skip): (&Dim, &Dim)| *skip == one && *x != one;
+    // It may be spread over the rows, but not within each of several.
+    if site.place(1).is_some() && x.iter().zip(skip.iter()).any(is_spread) {
+        return Err(format!("{skip} is no part of {x}"));
+    }
     Ok(vec![place])
 }
 

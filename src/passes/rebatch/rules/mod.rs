@@ -17,8 +17,6 @@ use super::site::{Site, Verdict};
 use crate::graph::{Graph, Node, NodeId};
 use crate::tensor::Tensor;
 
-pub(super) use elementwise::BROADCAST;
-
 struct Rule {
     ops: &'static [&'static str],
     /// Inputs that may carry rows; the others must be the same for all.
@@ -61,6 +59,11 @@ const fn shaped(
 const RULES: &[Rule] = &[
     rule(elementwise::UNARY, Only(&[0]), elementwise::unary),
     rule(elementwise::BROADCAST, All, elementwise::broadcast),
+    rule(
+        elementwise::QUANTIZED_BROADCAST,
+        Only(&[0, 3]),
+        elementwise::quantized_broadcast,
+    ),
     rule(elementwise::QUANTIZED, Only(&[0]), elementwise::quantized),
     rule(&["DynamicQuantizeLinear"], All, |_| {
         Err("it takes one scale for the whole batch".into())
@@ -155,10 +158,18 @@ fn content(site: &Site, op: &str) -> Content {
         ("Range", _) => Content::Number,
         (op, [Content::Number]) if MOVES.contains(&op) => Content::Number,
         ("Concat", _) if index::puts_number_first(site) => Content::NumberFirst,
-        ("GatherND", [Content::Row, Content::NumberFirst]) => Content::Row,
+        // Each row picks from itself; within rows the number would be one of their elements.
+        ("GatherND", [Content::Row, Content::NumberFirst]) if site.int("batch_dims", 0) == 0 => {
+            Content::Row
+        }
         (_, contents) if contents.iter().all(|&content| content == Content::Row) => Content::Row,
         _ => Content::Numbered,
     }
+}
+
+/// True where inputs that carry rows are broadcast to one shape.
+pub(super) fn is_broadcast(op: &str) -> bool {
+    elementwise::BROADCAST.contains(&op) || elementwise::QUANTIZED_BROADCAST.contains(&op)
 }
 
 /// Gives other elements at every run.

@@ -8,6 +8,8 @@ pub(super) fn reshape(site: &Site) -> Verdict {
     if site.is_extent(1) {
         site.extents(1)?;
     }
+    // A caller would have to know how many elements there are once rows are joined.
+    site.dims(1).ok_or("its shape is unknown")?;
     Ok(vec![regrouped(site)?])
 }
 
