@@ -91,3 +91,20 @@ test("outputs_that_stay_on_the_gpu_keep_inputs_apart", options, async () => {
     for (const input of inputs) input.dispose()
   })
 })
+
+test("a_buffer_that_is_too_small_or_destroyed_costs_its_neighbours_nothing", options, async () => {
+  await withEngine({ model: scaleModel(), batchSize: 8 }, async engine => {
+    const device = await env.webgpu.device
+    const small = device.createBuffer({ size: 4, usage: STORAGE | COPY_SRC | COPY_DST })
+    const gone = device.createBuffer({ size: 8, usage: STORAGE | COPY_SRC | COPY_DST })
+    gone.destroy()
+    for (const buffer of [small, gone]) {
+      const wrong = Tensor.fromGpuBuffer(buffer, { dataType: "float32", dims: [1, 2] })
+      const good = await onGpu([5, 6])
+      const [, answered] = await Promise.allSettled([engine.run(feeds(wrong)), engine.run(feeds(good))])
+      assert.deepEqual([...answered.value.y.data], [15, 18])
+      good.dispose()
+    }
+    small.destroy()
+  })
+})

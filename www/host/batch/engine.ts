@@ -343,9 +343,9 @@ export class BatchInferenceEngine {
       const unwanted = new Set(outputs)
       this.#schedule(scheduler => {
         for (const key of scheduler.complete(this.#world.now(), batch)) {
-          const own = outputs[keys.indexOf(key)] as Outputs
-          unwanted.delete(own)
-          this.#answer(key, own, undefined)
+          const answer = outputs[keys.indexOf(key)] as Outputs
+          unwanted.delete(answer)
+          this.#answer(key, answer, undefined)
         }
       })
       for (const each of unwanted) disposeOnGpu(each)
