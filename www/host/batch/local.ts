@@ -7,7 +7,7 @@ import { join, split, toTensors, type Joining, type Tensors } from "./join.js"
 import { canJoinOnGpu, joinOnGpu, namesOnGpu } from "./join-gpu.js"
 import { joiningOf } from "./joining.js"
 import type { Lane, ModelFacts } from "./lane.js"
-import { batchPolicy, type BatchEngineOptions } from "./options.js"
+import { batchPolicy, wantsOutputsOnGpu, type BatchEngineOptions } from "./options.js"
 
 /** A session on this thread. */
 export class LocalLane implements Lane {
@@ -102,11 +102,6 @@ export class LocalLane implements Lane {
       throw error
     }
   }
-}
-
-function wantsOutputsOnGpu({ preferredOutputLocation = "cpu" }: BatchEngineOptions): boolean {
-  const locations: readonly string[] = typeof preferredOutputLocation === "string" ? [preferredOutputLocation] : Object.values(preferredOutputLocation)
-  return locations.includes("gpu-buffer")
 }
 
 function isOnGpu(session: SessionHandler): boolean {

@@ -65,6 +65,12 @@ export interface BatchPolicy {
   padding: Padding
 }
 
+/** True where outputs are to stay in GPU buffers. */
+export function wantsOutputsOnGpu({ preferredOutputLocation = "cpu" }: BatchEngineOptions): boolean {
+  const locations: readonly string[] = typeof preferredOutputLocation === "string" ? [preferredOutputLocation] : Object.values(preferredOutputLocation)
+  return locations.includes("gpu-buffer")
+}
+
 /** @throws `INVALID_INPUT` naming the option, what it may be and what it is. */
 export function batchPolicy(options: BatchEngineOptions): BatchPolicy {
   const { batchSize = 8, workers = 0, padding = "repeat" } = options

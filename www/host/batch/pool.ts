@@ -9,7 +9,7 @@ import { readExternalData, readLimits, readModelFile } from "../source.js"
 import { compileModule } from "../wasm.js"
 import type { Lane, ModelFacts } from "./lane.js"
 import type { WorkerOptions, WorkerSettings } from "./messages.js"
-import type { BatchEngineOptions, BatchPolicy } from "./options.js"
+import { wantsOutputsOnGpu, type BatchEngineOptions, type BatchPolicy } from "./options.js"
 import { WorkerLane } from "./worker-lane.js"
 import { WorkerLink } from "./worker-link.js"
 import { realWorld, type World } from "./world.js"
@@ -112,9 +112,9 @@ export class Pool {
   }
 }
 
-function checkOptions({ executionProviders = [], preferredOutputLocation = "cpu" }: BatchEngineOptions): void {
-  const locations: readonly string[] = typeof preferredOutputLocation === "string" ? [preferredOutputLocation] : Object.values(preferredOutputLocation)
-  if (locations.some(location => location !== "cpu" && location !== "cpu-pinned")) {
+function checkOptions(options: BatchEngineOptions): void {
+  const { executionProviders = [] } = options
+  if (wantsOutputsOnGpu(options)) {
     throw new SentinelError("INVALID_INPUT", "preferredOutputLocation: outputs of workers come to the CPU; an engine with workers: 0 leaves them on the GPU")
   }
   if (executionProviders.some(provider => typeof provider === "object" && "device" in provider && provider.device !== undefined)) {
