@@ -12,6 +12,8 @@ pub enum ErrorKind {
     ModelUnsupported,
     /// A name or a value that the caller gave is not one that the session takes.
     InvalidInput,
+    /// There is no model of this name or version.
+    NotFound,
     ShapeMismatch,
     DtypeMismatch,
     QueueFull,
@@ -32,12 +34,41 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind.
+    pub const ALL: &[ErrorKind] = &[
+        ErrorKind::ModelParse,
+        ErrorKind::ModelUnsupported,
+        ErrorKind::InvalidInput,
+        ErrorKind::NotFound,
+        ErrorKind::ShapeMismatch,
+        ErrorKind::DtypeMismatch,
+        ErrorKind::QueueFull,
+        ErrorKind::Timeout,
+        ErrorKind::Cancelled,
+        ErrorKind::Released,
+        ErrorKind::DeviceLost,
+        ErrorKind::OutOfMemory,
+        ErrorKind::WorkerUnavailable,
+        ErrorKind::Unauthorized,
+        ErrorKind::TooLarge,
+        ErrorKind::ConvertUnsupported,
+        ErrorKind::Io,
+        ErrorKind::Internal,
+    ];
+
+    /// The kind with this code.
+    pub fn from_code(code: &str) -> Option<ErrorKind> {
+        let found = ErrorKind::ALL.iter().find(|kind| kind.code() == code);
+        found.copied()
+    }
+
     /// The stable code that users see, in JavaScript as `error.code`.
     pub fn code(self) -> &'static str {
         match self {
             ErrorKind::ModelParse => "MODEL_PARSE",
             ErrorKind::ModelUnsupported => "MODEL_UNSUPPORTED",
             ErrorKind::InvalidInput => "INVALID_INPUT",
+            ErrorKind::NotFound => "NOT_FOUND",
             ErrorKind::ShapeMismatch => "SHAPE_MISMATCH",
             ErrorKind::DtypeMismatch => "DTYPE_MISMATCH",
             ErrorKind::QueueFull => "QUEUE_FULL",

@@ -20,6 +20,8 @@ pub mod tensor;
 pub mod trace;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 mod web;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};
 pub use tensor::{DType, Tensor};

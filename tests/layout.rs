@@ -15,6 +15,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("model", &["error", "tensor", "ops", "graph"]),
     ("schedule", &[]),
     ("inspect", &["tensor", "graph", "model"]),
+    ("wire", &["error", "tensor", "inspect"]),
     ("picture", &["error", "tensor", "kernel"]),
     ("passes", &["error", "tensor", "ops", "graph"]),
     ("plan", &["error", "tensor", "kernel", "ops", "graph"]),

@@ -1,7 +1,9 @@
 //! `sentinel-worker`: the engine as a native program.
 
+mod context;
 mod devices;
 mod run;
+mod service;
 mod time;
 
 use std::path::PathBuf;

@@ -1,0 +1,183 @@
+//! Models by name and version, and inference with them: what HTTP, WebSocket and NATS are doors to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sentinel_inference::error::{Error, Result};
+use sentinel_inference::schedule::{Latencies, Snapshot};
+use sentinel_inference::tensor::Tensor;
+use sentinel_inference::wire::{ModelOf, Upload};
+use tokio::sync::watch;
+
+/// What the service is made with.
+#[derive(Clone, Debug)]
+pub struct ServiceOptions {
+    /// `name/1/model.onnx`.
+    pub model_repository: PathBuf,
+    pub provider: ProviderChoice,
+    /// Words that the name of a GPU adapter must have.
+    pub adapter: Option<String>,
+    pub batch_size: usize,
+    pub max_delay: Duration,
+    pub max_queue_size: usize,
+    pub allow_upload: bool,
+    pub max_upload_bytes: u64,
+}
+
+/// Where models run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderChoice {
+    /// ONNX Runtime where the machine has it, then a hardware GPU, then the CPU.
+    Auto,
+    Webgpu,
+    Wonnx,
+    Cpu,
+    Onnxruntime,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Infer {
+    pub model: String,
+    /// The latest one, unless said otherwise.
+    pub version: Option<String>,
+    pub inputs: Vec<(String, Tensor)>,
+    /// All of them, where it is empty.
+    pub outputs: Vec<String>,
+    /// Not begun after this.
+    pub deadline: Option<Instant>,
+    /// The larger, the sooner.
+    pub priority: i32,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub model: String,
+    pub version: String,
+    pub outputs: Vec<(String, Tensor)>,
+    pub provider: &'static str,
+    /// From arrival until the batch began.
+    pub queued: Duration,
+    /// How long the batch ran.
+    pub computed: Duration,
+    /// How many requests ran together.
+    pub batch_size: usize,
+}
+
+/// What one model has done.
+#[derive(Clone, Debug)]
+pub struct ModelStatistics {
+    pub name: String,
+    pub version: String,
+    pub provider: &'static str,
+    pub snapshot: Snapshot,
+    pub latencies: Latencies,
+    /// Requests without an answer, waiting or running.
+    pub in_flight: usize,
+}
+
+/// The models of a repository.
+pub struct Service;
+
+impl Service {
+    /// Reads the repository and loads every model's latest version; a model that cannot be loaded is
+    /// `UNAVAILABLE` with its reason.
+    ///
+    /// # Errors
+    /// `IO` for a repository that cannot be read; `MODEL_UNSUPPORTED` for a provider that this machine does not have.
+    pub async fn open(options: ServiceOptions) -> Result<Arc<Service>> {
+        let _ = options;
+        unimplemented!()
+    }
+
+    /// Every model and version of the repository.
+    pub fn models(&self) -> Vec<ModelOf> {
+        unimplemented!()
+    }
+
+    /// A version that is ready; the latest, unless one is named.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; `WORKER_UNAVAILABLE` while it is loading or unloading.
+    pub fn model(&self, name: &str, version: Option<&str>) -> Result<ModelOf> {
+        let _ = (name, version);
+        unimplemented!()
+    }
+
+    /// Changes whenever [`Service::models`] does.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        unimplemented!()
+    }
+
+    /// Runs one request, together with others where that is allowed. To drop the future is to cancel the request.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `QUEUE_FULL`, `TIMEOUT`, `RELEASED` when the model is unloaded before it ran, `INTERNAL` for a panic, and
+    /// what the model makes of the inputs.
+    pub async fn infer(&self, request: Infer) -> Result<Answer> {
+        let _ = request;
+        unimplemented!()
+    }
+
+    /// Loads a model's latest version, or loads it again when its file has changed; requests to the former one finish there.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, and what the reader and the session find.
+    pub async fn load(&self, name: &str) -> Result<()> {
+        let _ = name;
+        unimplemented!()
+    }
+
+    /// Takes no more requests for it, and gives it back when those in flight have their answers.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub async fn unload(&self, name: &str) -> Result<()> {
+        let _ = name;
+        unimplemented!()
+    }
+
+    /// Of every model that is loaded.
+    pub fn statistics(&self) -> Vec<ModelStatistics> {
+        unimplemented!()
+    }
+
+    /// Begins or goes on with an upload: how many bytes are there already.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED` without `--allow-upload`; `TOO_LARGE`; `INVALID_INPUT` for a name, version or hash that is none.
+    pub async fn begin_upload(&self, upload: &Upload) -> Result<u64> {
+        let _ = upload;
+        unimplemented!()
+    }
+
+    /// Appends to an upload, at the offset that the worker has told: how many bytes are there now.
+    ///
+    /// # Errors
+    /// As [`Service::begin_upload`]; `INVALID_INPUT` at another offset.
+    pub async fn append_upload(&self, upload: &Upload, offset: u64, bytes: &[u8]) -> Result<u64> {
+        let _ = (upload, offset, bytes);
+        unimplemented!()
+    }
+
+    /// Verifies a whole upload, puts it into the repository at once and loads it.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` when it is not the bytes of its hash, which are then thrown away; what loading finds.
+    pub async fn finish_upload(&self, upload: &Upload) -> Result<ModelOf> {
+        let _ = upload;
+        unimplemented!()
+    }
+
+    /// Takes no more requests; done when those in flight have their answers.
+    pub async fn drain(&self) {
+        unimplemented!()
+    }
+}
+
+/// What may be told to those outside of an error of ours: no paths, no panics' texts.
+pub fn told(error: &Error) -> Error {
+    error.clone()
+}
