@@ -1,12 +1,12 @@
 // docs/PROTOCOL.md says enough: a client and a worker that were written from that text alone understand each other and ours.
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
-import assert from "node:assert/strict"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, before, suite, test } from "node:test"
 import { scaleModel } from "../node/made.mjs"
+import { inRepository } from "../node/support.mjs"
+import { runChecks } from "./support/checks.mjs"
 import { scaleBytes, stubScale } from "./support/scale.mjs"
-import { checkText } from "./support/text.mjs"
 import { makeRepository, startNats, startWorker, withoutNats, withoutWorker } from "./support/workers.mjs"
 import { startStub } from "./stub/worker.mjs"
 
@@ -23,9 +23,7 @@ before(async () => {
 })
 after(() => rm(folder, { recursive: true, force: true }))
 
-async function assertText(t, door, options) {
-  for (const { name, why } of await checkText(door, options)) await t.test(name, () => assert.equal(why, undefined))
-}
+const checkText = (t, door, options) => runChecks(t, "python3", inRepository("tests/worker/stub/checks.py"), door, JSON.stringify(options))
 
 suite("the client of the text and the worker of the text", () => {
   const withStub = async (options, use) => {
@@ -37,11 +35,11 @@ suite("the client of the text and the worker of the text", () => {
     }
   }
 
-  test("http", t => withStub({}, stub => assertText(t, "http", { url: stub.url("http") })))
-  test("websocket", t => withStub({}, stub => assertText(t, "websocket", { url: stub.url("ws") + "/v2/ws" })))
-  test("uploads", t => withStub({ loadUpload: () => stubScale() }, stub => assertText(t, "uploads", { url: stub.url("ws") + "/v2/ws", upload })))
+  test("http", t => withStub({}, stub => checkText(t, "http", { url: stub.url("http") })))
+  test("websocket", t => withStub({}, stub => checkText(t, "websocket", { url: stub.url("ws") + "/v2/ws" })))
+  test("uploads", t => withStub({ loadUpload: () => stubScale() }, stub => checkText(t, "uploads", { url: stub.url("ws") + "/v2/ws", upload })))
   test("access", t => withStub({ token: TOKEN, allowedOrigins: [ORIGIN] }, stub =>
-    assertText(t, "access", { url: stub.url("ws") + "/v2/ws", token: TOKEN, origin: ORIGIN })))
+    checkText(t, "access", { url: stub.url("ws") + "/v2/ws", token: TOKEN, origin: ORIGIN })))
 })
 
 suite("the client of the text and our worker", { skip: withoutWorker }, () => {
@@ -56,20 +54,20 @@ suite("the client of the text and our worker", { skip: withoutWorker }, () => {
     }
   }
 
-  test("http", t => withWorker([], worker => assertText(t, "http", { url: worker.url("http") })))
-  test("repository", t => withWorker([], worker => assertText(t, "repository", { url: worker.url("http") })))
-  test("websocket", t => withWorker([], worker => assertText(t, "websocket", { url: worker.url("ws") + "/v2/ws" })))
-  test("uploads", t => withWorker(["--allow-upload"], worker => assertText(t, "uploads", { url: worker.url("ws") + "/v2/ws", upload })))
+  test("http", t => withWorker([], worker => checkText(t, "http", { url: worker.url("http") })))
+  test("repository", t => withWorker([], worker => checkText(t, "repository", { url: worker.url("http") })))
+  test("websocket", t => withWorker([], worker => checkText(t, "websocket", { url: worker.url("ws") + "/v2/ws" })))
+  test("uploads", t => withWorker(["--allow-upload"], worker => checkText(t, "uploads", { url: worker.url("ws") + "/v2/ws", upload })))
   test("access", async t => {
     const path = join(folder, "token")
     await writeFile(path, TOKEN)
     await withWorker(["--token-file", path, "--allow-origin", ORIGIN], worker =>
-      assertText(t, "access", { url: worker.url("ws") + "/v2/ws", token: TOKEN, origin: ORIGIN }))
+      checkText(t, "access", { url: worker.url("ws") + "/v2/ws", token: TOKEN, origin: ORIGIN }))
   })
   test("nats", { skip: withoutNats }, async t => {
     const nats = await startNats({ maxPayloadBytes: 64 << 10 })
     try {
-      await withWorker(["--nats", nats.url], async () => assertText(t, "nats", { url: nats.url, workers: 1 }))
+      await withWorker(["--nats", nats.url], async () => checkText(t, "nats", { url: nats.url, workers: 1 }))
     } finally {
       await nats.end()
     }
