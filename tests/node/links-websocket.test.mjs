@@ -3,6 +3,7 @@ import assert from "node:assert/strict"
 import { once } from "node:events"
 import { createServer } from "node:net"
 import { after, test } from "node:test"
+import { assertLinkError, never, requestOf, until } from "./links/check.mjs"
 import { echoed, ECHO, frame, HELLO, SHA256 } from "./links/frames.mjs"
 import { startWorker } from "./links/fake-worker.mjs"
 import { linksHost } from "./links/host.mjs"
@@ -18,27 +19,9 @@ async function workerThat(options) {
   return worker
 }
 
-const never = () => new AbortController().signal
 const WANTED = { name: "echo", version: undefined, sha256: undefined, upload: undefined }
 const open = (worker, { wanted = {}, signal = never(), ...target } = {}) => openLink({ url: worker.url, ...target }, { ...WANTED, ...wanted }, signal)
-const request = (changes = {}) => ({
-  inputs: { x: new Tensor("float32", [1, 2, 3], [3]) },
-  outputNames: undefined,
-  timeoutMs: Infinity,
-  priority: 0,
-  signal: never(),
-  ...changes,
-})
-
-/** `promise` fails with a `LinkError` of this blame and code. */
-async function assertLinkError(promise, blame, code, message = /./) {
-  await assert.rejects(promise, error => {
-    assert.ok(error instanceof host.LinkError, String(error.stack))
-    assert.deepEqual([error.blame, error.code], [blame, code], error.message)
-    assert.match(error.message, message)
-    return true
-  })
-}
+const request = requestOf(Tensor)
 
 test("a_worker_answers_and_tells_its_facts", async () => {
   const worker = await workerThat()
@@ -122,7 +105,7 @@ test("opening_is_given_up_by_its_signal", async () => {
   const worker = await workerThat({ greet: () => {} })
   const controller = new AbortController()
   const opening = open(worker, { signal: controller.signal })
-  while (worker.peers.length === 0) await new Promise(resolve => setImmediate(resolve))
+  await until(() => worker.peers.length > 0)
   controller.abort()
   await assertLinkError(opening, "worker", "CANCELLED")
   await once(worker.peers[0].socket, "close")
@@ -152,7 +135,7 @@ test("a_model_that_loads_is_waited_for", async () => {
   const worker = await workerThat({ hello: { models: [{ ...ECHO, state: "LOADING" }] } })
   let isOpen = false
   const opening = open(worker).then(link => { isOpen = true; return link })
-  while (worker.said("ping").length === 0) await new Promise(resolve => setImmediate(resolve))
+  await until(() => worker.said("ping").length > 0)
   assert.equal(isOpen, false)
   worker.peers[0].say({ type: "models", models: [ECHO] })
   await (await opening).close()
@@ -282,7 +265,7 @@ test("a_request_taken_back_is_cancelled_there_and_its_late_answer_ignored", asyn
   const link = await open(worker)
   const controller = new AbortController()
   const running = link.run(request({ signal: controller.signal }))
-  while (asked.length === 0) await new Promise(resolve => setImmediate(resolve))
+  await until(() => asked.length > 0)
   await assertLinkError(link.run(request()), "busy", "QUEUE_FULL")
   controller.abort()
   await assert.rejects(running, { code: "CANCELLED" })
@@ -314,7 +297,7 @@ test("a_model_that_goes_drains_the_link_and_then_loses_it", async () => {
   const worker = await workerThat({ handlers: { infer: (message, peer) => { asked.push(() => peer.sendBytes(echoed(message))) } } })
   const link = await open(worker)
   const running = link.run(request())
-  while (asked.length === 0) await new Promise(resolve => setImmediate(resolve))
+  await until(() => asked.length > 0)
   worker.peers[0].say({ type: "models", models: [] })
   await once(link.draining, "abort")
   asked[0]()

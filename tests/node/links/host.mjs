@@ -14,11 +14,12 @@ const CONTENTS = `export { Tensor } from "onnxruntime-common"
   export { setSettings } from "./settings.js"
   export { openLink } from "./distributed/links/index.js"
   export { Channel } from "./distributed/links/channel.js"
+  export { openHttpLinkIn } from "./distributed/links/http.js"
   export { LinkError } from "./distributed/link.js"
   export { crc32, crc32InScript } from "./distributed/links/checksum.js"
   export { readFrame, writeFrame } from "./distributed/links/frame.js"
   export { readTensors, writeTensors, writeTensorsAsJson } from "./distributed/links/oip.js"
-  export { explainEnding } from "./distributed/links/explain.js"`
+  export { explainEnding, explainFetch, explainStatus } from "./distributed/links/explain.js"`
 
 /** The host for Node, in a folder of its own that goes with the process. */
 export async function linksHost() {

@@ -1,5 +1,5 @@
-import type { ErrorCode } from "../../errors.js"
-import { LinkError, type Blame } from "../link.js"
+import { ERROR_CODES, type ErrorCode } from "../../errors.js"
+import { blameOf, LinkError, type Blame } from "../link.js"
 import type { Ending, PageFacts } from "./connections.js"
 
 /** What is known where a connection ended. */
@@ -47,6 +47,61 @@ export function explainEnding(ending: Ending, circumstances: Circumstances): Lin
   if (ending.status !== undefined) return unavailable(`it answered ${ending.status} instead of opening a WebSocket`)
   if (wasOpen) return unavailable(`the connection broke${because(ending)}`)
   return explainUnopened(ending, circumstances)
+}
+
+const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
+  400: "INVALID_INPUT",
+  401: "UNAUTHORIZED",
+  403: "UNAUTHORIZED",
+  404: "NOT_FOUND",
+  408: "TIMEOUT",
+  413: "TOO_LARGE",
+  422: "INVALID_INPUT",
+  429: "QUEUE_FULL",
+  503: "WORKER_UNAVAILABLE",
+  504: "TIMEOUT",
+  507: "OUT_OF_MEMORY",
+}
+
+/** Why a server of the Open Inference Protocol answered with this status. */
+export function explainStatus(place: string, status: number, text: string, retryAfterMs: number | undefined): LinkError {
+  const { code: named, error } = readError(text)
+  const code = (ERROR_CODES as readonly unknown[]).includes(named) ? (named as ErrorCode) : codeOf(status, error, retryAfterMs)
+  const why = error === "" ? `it answered ${status}` : error
+  return new LinkError(blameOf(code), code, `${place}: ${why}`, { retryAfterMs })
+}
+
+/** Servers that are not ours tell what is wrong by their text, under a status that says less. */
+function codeOf(status: number, error: string, retryAfterMs: number | undefined): ErrorCode {
+  if (status === 400 && /unknown model|model.*not found/i.test(error)) return "NOT_FOUND"
+  if (status === 503 && (retryAfterMs !== undefined || /queue/i.test(error))) return "QUEUE_FULL"
+  return STATUS_CODES[status] ?? (status < 500 ? "INVALID_INPUT" : "INTERNAL")
+}
+
+function readError(text: string): { code?: unknown; error: string } {
+  try {
+    const { code, error, detail } = JSON.parse(text) as Record<string, unknown>
+    const why = error ?? detail
+    return { code, error: (typeof why === "string" ? why : JSON.stringify(why) ?? "").slice(0, 1000) }
+  } catch {
+    return { error: /<html/i.test(text) ? "" : text.trim().slice(0, 1000) }
+  }
+}
+
+/** Why a server could not be asked. */
+export function explainFetch(thrown: unknown, { url, place, page }: Pick<Circumstances, "url" | "place" | "page">): LinkError {
+  if (page === undefined) return explainUnopened({ code: 0, reason: "", cause: causesOf(thrown) }, { url, place, page, hasToken: false, wasOpen: false })
+  if (isMixed(url, page)) return new LinkError("setting", "WORKER_UNAVAILABLE", mixedContent(place))
+  const isSame = url.origin === page.origin
+  const why = isSame ? "" : `; it does not allow pages of ${page.origin} (CORS; a sentinel-worker does with --allow-origin ${page.origin}); a Content-Security-Policy does not name ${url.origin} in connect-src`
+  return new LinkError("worker", "WORKER_UNAVAILABLE", `${place}: it cannot be reached, and a page is not told why. It may be that the server is not running${why}`, { cause: thrown })
+}
+
+/** Node puts the reason of the system into the cause of the error, and for several addresses into several. */
+function causesOf(thrown: unknown): string {
+  const { message, cause, errors, code } = thrown as { message?: unknown; cause?: unknown; errors?: unknown[]; code?: unknown }
+  if (cause !== undefined) return causesOf(cause)
+  return [message || code, ...(errors ?? []).map(causesOf)].filter(text => text !== undefined && text !== "").join(", ")
 }
 
 /** A page is not told why a WebSocket was not opened: says what it can be, as far as that is known. */

@@ -1,4 +1,5 @@
 import { LinkError, type Link, type OpenLink } from "../link.js"
+import { openHttpLink } from "./http.js"
 import { openWebSocketLink } from "./websocket.js"
 
 /** Opens the way to a worker that its URL asks for. */
@@ -8,6 +9,9 @@ export const openLink: OpenLink = async (target, model, signal): Promise<Link> =
     case "ws:":
     case "wss:":
       return openWebSocketLink(target, model, signal)
+    case "http:":
+    case "https:":
+      return openHttpLink(target, model, signal)
     default:
       throw new LinkError("setting", "INVALID_INPUT", `worker "${target.url}": expected a URL with ws:, wss:, http:, https:, nats:, nats+ws: or nats+wss:`)
   }
