@@ -499,10 +499,10 @@ export class DistributedInferenceEngine {
   /** Ends the engine: everybody who waits is told why, and whoever asks later. */
   #fail(error: SentinelError, later = error): void {
     if (this.#state.name === "stopped") return
-    const keys = this.#dispatcher.abandon()
+    this.#dispatcher.abandon()
     this.#callOff()
     this.#state = { name: "stopped", error: later, stopped: this.#fleet.closeAll() }
-    for (const key of keys) this.#answer(key, undefined, named(this.#pending.get(key)?.id, error))
+    for (const [key, { id }] of [...this.#pending]) this.#answer(key, undefined, named(id, error))
     if (this.#counters !== undefined) this.#final = this.getStats()
     this.#counters?.free()
     this.#counters = undefined
