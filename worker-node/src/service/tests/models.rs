@@ -53,7 +53,7 @@ async fn the_latest_version_answers() {
     assert_eq!(model.sha256.len(), 64);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_file_replaces_the_model_and_no_request_is_lost() {
     let folder = Folder::new();
     folder.put("scale", 1, 1.0);
@@ -159,7 +159,7 @@ async fn an_unloaded_model_answers_when_it_is_loaded_again() {
     assert_eq!(ask(&service, "scale").await, 2.0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_of_a_model_that_is_unloaded_have_their_answers() {
     let folder = Folder::new();
     folder.put("scale", 1, 2.0);

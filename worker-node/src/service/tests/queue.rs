@@ -11,7 +11,8 @@ use sentinel_inference::session::{Batch, Joining, Named, Rows};
 use sentinel_inference::tensor::Tensor;
 
 use crate::service::lane::{self, Engine, Facts};
-use crate::service::queue::{Done, Pending, Queue, Refused, Request};
+use crate::service::queue::{Pending, Queue};
+use crate::service::state::{Done, Refused, Request};
 
 const PANICS: f32 = -1.0;
 const FAILS: f32 = -2.0;
