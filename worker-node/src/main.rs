@@ -3,6 +3,7 @@
 mod context;
 mod devices;
 mod run;
+mod serve;
 mod service;
 mod time;
 
@@ -10,15 +11,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sentinel_inference::error::Result;
 use sentinel_inference::session::Provider;
 use sentinel_inference::trace::enable;
 
-/// The native worker of sentinel-inference.
+/// The native worker of sentinel-inference: serves models over HTTP, WebSocket and NATS, unless there is a command.
 #[derive(Parser)]
 #[command(name = "sentinel-worker", version, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Option<serve::Options>,
 }
 
 #[derive(Subcommand)]
@@ -71,7 +76,26 @@ fn main() -> ExitCode {
         eprintln!("{}: SENTINEL_DEBUG: {error}", error.kind.code());
         return ExitCode::FAILURE;
     }
-    let done = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        None => serve::serve(
+            &arguments
+                .serve
+                .expect("options are required where there is no command"),
+        ),
+        Some(command) => run(command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", error.kind.code());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Devices => {
             print!("{}", devices::list());
             Ok(())
@@ -89,12 +113,5 @@ fn main() -> ExitCode {
             output,
             provider,
         } => time::time(&model, &inputs, &output, provider),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}: {error}", error.kind.code());
-            ExitCode::FAILURE
-        }
     }
 }
