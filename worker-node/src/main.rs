@@ -3,6 +3,7 @@
 mod context;
 mod devices;
 mod run;
+mod runner;
 mod serve;
 mod service;
 mod time;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 use sentinel_inference::error::Result;
 use sentinel_inference::session::Provider;
 use sentinel_inference::trace::enable;
+use service::ProviderChoice;
 
 /// The native worker of sentinel-inference: serves models over HTTP, WebSocket and NATS, unless there is a command.
 #[derive(Parser)]
@@ -57,9 +59,9 @@ enum Command {
         /// Where the outputs of the first run go, as .npz by name.
         #[arg(long)]
         output: PathBuf,
-        /// cpu, webgpu or wonnx. What webgpu has no kernel for runs on the cpu.
-        #[arg(long, default_value = "cpu", value_parser = provider)]
-        provider: Provider,
+        /// auto, webgpu, wonnx, cpu or onnxruntime.
+        #[arg(long, default_value = "cpu", value_parser = ProviderChoice::parse)]
+        provider: ProviderChoice,
     },
 }
 
