@@ -11,4 +11,4 @@ mod upgrade;
 mod upload;
 mod websocket;
 
-pub use upgrade::{Refused, upgrade};
+pub use upgrade::{Refused, turn_away, upgrade};

@@ -16,8 +16,10 @@ use sentinel_inference::error::{Error, ErrorKind};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::outbox::Closing;
-use super::websocket::{serve, turn_away};
+use super::websocket::{say_farewell, serve};
 use crate::context::Context;
+
+type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 
 const SUBPROTOCOL: &str = "sentinel.v1";
 
@@ -61,38 +63,42 @@ impl Refused {
 
 /// The answer to a request for a WebSocket; the connection lives on in a task of its own, and is counted in
 /// `counters.websockets` until it ends.
-pub fn upgrade(
-    context: &Arc<Context>,
-    admitted: Result<(), Refused>,
-    mut request: Request,
-) -> Response {
-    if let Err(refused) = admitted
-        && !request.headers().contains_key(ORIGIN)
-    {
+pub fn upgrade(context: &Arc<Context>, request: Request) -> Response {
+    let context = context.clone();
+    switch(request, async move |stream| serve(context, stream).await)
+}
+
+/// The answer to a client that is not let in. Pages do not see why a WebSocket did not open, so theirs opens and closes.
+pub fn turn_away(refused: Refused, request: Request) -> Response {
+    if !request.headers().contains_key(ORIGIN) {
         return refusal(refused.status(), &refused.error());
     }
+    switch(request, async move |stream| {
+        say_farewell(stream, refused.closing()).await;
+    })
+}
+
+fn switch<F>(mut request: Request, speak: impl FnOnce(Upgraded) -> F + Send + 'static) -> Response
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let accept = match accept(&request) {
         Ok(accept) => accept,
         Err((status, why)) => {
             let error = Error::new(ErrorKind::InvalidInput, "WebSocket", why);
             let mut response = refusal(status, &error);
             let version = HeaderValue::from_static("13");
-            response
-                .headers_mut()
-                .insert(SEC_WEBSOCKET_VERSION, version);
+            let headers = response.headers_mut();
+            headers.insert(SEC_WEBSOCKET_VERSION, version);
             return response;
         }
     };
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    let context = context.clone();
     tokio::spawn(async move {
-        let Some(Ok(upgraded)) = (async { Some(upgrade?.await) }).await else {
-            return;
-        };
-        let stream = TokioIo::new(upgraded);
-        match admitted {
-            Ok(()) => serve(context, stream).await,
-            Err(refused) => turn_away(&context, stream, refused.closing()).await,
+        if let Some(upgrade) = upgrade
+            && let Ok(upgraded) = upgrade.await
+        {
+            speak(TokioIo::new(upgraded)).await;
         }
     });
     let mut response = Response::new(Body::empty());

@@ -26,6 +26,8 @@ use crate::context::Context;
 const READ_BUFFER_BYTES: usize = 8 << 10;
 /// Messages are written in pieces of this size: no more is copied at a time, and pings go between them.
 const PIECE_BYTES: usize = 128 << 10;
+/// What is read of a client that is not let in.
+const MAX_REFUSED_BYTES: usize = 1 << 10;
 /// How long a client that was told the end has to read it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -49,7 +51,12 @@ type Source<S> = SplitStream<WebSocketStream<Watched<S>>>;
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(context: Arc<Context>, stream: S) {
     let _open = Open::new(&context);
     let progress = Progress::new();
-    let socket = open(&context, stream, &progress).await;
+    let watched = Watched {
+        stream,
+        progress: progress.clone(),
+    };
+    let config = config(context.limits.max_message_bytes);
+    let socket = WebSocketStream::from_raw_socket(watched, Role::Server, Some(config)).await;
     let (sink, source) = socket.split();
     let (session, outlet) = Session::new(context.clone());
     let mut writer = Writer {
@@ -82,13 +89,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(context: Arc<Context>, str
     }
 }
 
-/// Tells a client that is not admitted why, on a connection of its own.
-pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(
-    context: &Context,
-    stream: S,
-    closing: Closing,
-) {
-    let mut socket = open(context, stream, &Progress::new()).await;
+/// Tells a client that is not let in why, on a connection of its own.
+pub async fn say_farewell<S: AsyncRead + AsyncWrite + Unpin>(stream: S, closing: Closing) {
+    let config = config(MAX_REFUSED_BYTES);
+    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let farewell = async {
         if socket.close(Some(close_frame(closing))).await.is_ok() {
             while let Some(Ok(_)) = socket.next().await {}
@@ -97,23 +101,13 @@ pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(
     let _ = timeout(FAREWELL, farewell).await;
 }
 
-async fn open<S: AsyncRead + AsyncWrite + Unpin>(
-    context: &Context,
-    stream: S,
-    progress: &Arc<Progress>,
-) -> WebSocketStream<Watched<S>> {
-    let max_bytes = Some(context.limits.max_message_bytes);
-    let config = WebSocketConfig::default()
+fn config(max_message_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(4 * PIECE_BYTES)
-        .max_message_size(max_bytes)
-        .max_frame_size(max_bytes);
-    let watched = Watched {
-        stream,
-        progress: progress.clone(),
-    };
-    WebSocketStream::from_raw_socket(watched, Role::Server, Some(config)).await
+        .max_message_size(Some(max_message_bytes))
+        .max_frame_size(Some(max_message_bytes))
 }
 
 /// How long a side that neither reads nor writes is taken for alive.
