@@ -1,5 +1,6 @@
 //! `sentinel-worker`: the engine as a native program.
 
+mod channel;
 mod context;
 mod devices;
 mod run;
