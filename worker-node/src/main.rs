@@ -1,5 +1,6 @@
 //! `sentinel-worker`: the engine as a native program.
 
+mod bench;
 mod context;
 mod devices;
 mod run;
@@ -23,6 +24,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Loads a worker with requests and tells how many it answers, and how fast.
+    Bench(Box<bench::BenchArguments>),
     /// Lists what models can run on here.
     Devices,
     /// Runs a model once and writes its outputs.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let done = match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices => {
             print!("{}", devices::list());
             Ok(())

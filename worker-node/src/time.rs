@@ -13,10 +13,10 @@ use sentinel_inference::tensor::Tensor;
 
 use crate::run::{io, open, write};
 
-type Named = Vec<(String, Tensor)>;
+pub type Named = Vec<(String, Tensor)>;
 
 /// What was made ready once.
-enum Ready {
+pub enum Ready {
     Cpu(Box<Session>),
     Webgpu(Box<Session>, Box<GpuSession<NativeDevice>>),
     Wonnx(WonnxSession),
@@ -46,7 +46,9 @@ pub fn time(model: &Path, inputs: &Path, output: &Path, provider: Provider) -> R
 }
 
 impl Ready {
-    async fn new(session: Session, feeds: &Named) -> Result<Ready> {
+    /// # Errors
+    /// What the backend's device and pipelines find.
+    pub async fn new(session: Session, feeds: &Named) -> Result<Ready> {
         let sizes = feeds
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.sizes().to_vec()));
@@ -61,7 +63,9 @@ impl Ready {
         }
     }
 
-    async fn run(&self, feeds: Named) -> Result<Named> {
+    /// # Errors
+    /// What the run finds.
+    pub async fn run(&self, feeds: Named) -> Result<Named> {
         let named = |names: Vec<&str>, tensors: Vec<Tensor>| {
             let names = names.into_iter().map(str::to_owned);
             names.zip(tensors).collect()
