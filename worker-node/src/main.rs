@@ -4,6 +4,7 @@ mod bench;
 mod context;
 mod devices;
 mod run;
+mod runner;
 mod service;
 mod time;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use sentinel_inference::session::Provider;
 use sentinel_inference::trace::enable;
+use service::ProviderChoice;
 
 /// The native worker of sentinel-inference.
 #[derive(Parser)]
@@ -55,9 +57,9 @@ enum Command {
         /// Where the outputs of the first run go, as .npz by name.
         #[arg(long)]
         output: PathBuf,
-        /// cpu, webgpu or wonnx. What webgpu has no kernel for runs on the cpu.
-        #[arg(long, default_value = "cpu", value_parser = provider)]
-        provider: Provider,
+        /// auto, webgpu, wonnx, cpu or onnxruntime.
+        #[arg(long, default_value = "cpu", value_parser = ProviderChoice::parse)]
+        provider: ProviderChoice,
     },
 }
 

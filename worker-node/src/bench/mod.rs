@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use connection::Work;
 use endpoint::Endpoint;
+use histogram::Histogram;
 use idle::IdleConnections;
 use load::Load;
 use memory::{resident_bytes, trend};
@@ -123,8 +124,8 @@ impl Bench<'_> {
         if !arguments.soak_s.is_zero() && !self.stop.is_cancelled() {
             soak = Some(self.soak().await?);
         }
-        let direct = direct.map(|calls| Direct {
-            provider: arguments.provider.name(),
+        let direct = direct.map(|(provider, calls)| Direct {
+            provider,
             n_calls: calls.count(),
             latency_ms: Quantiles::of(&calls),
             overhead_p50_ms: match rows.first() {
@@ -147,7 +148,7 @@ impl Bench<'_> {
         })
     }
 
-    async fn direct(&self) -> Result<Option<histogram::Histogram>> {
+    async fn direct(&self) -> Result<Option<(&'static str, Histogram)>> {
         let Some(model) = self.arguments.direct.clone() else {
             return Ok(None);
         };
@@ -160,7 +161,7 @@ impl Bench<'_> {
         } = *self.arguments;
         let (inputs, stop) = (self.inputs.clone(), self.stop.clone());
         let calls = tokio::task::spawn_blocking(move || {
-            direct::call(&model, provider, &inputs, warmup_s, duration_s, &stop)
+            direct::call(model, provider, &inputs, warmup_s, duration_s, &stop)
         });
         let calls = calls.await;
         let calls = calls.map_err(|panic| Error::internal("direct", panic.to_string()))?;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::service::ProviderChoice;
+
 /// Loads a worker with requests and tells how many it answers, and how fast.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArguments {
@@ -57,9 +59,9 @@ pub struct BenchArguments {
     /// Calls this .onnx file directly in this process too, and tells how much the way to the worker adds.
     #[arg(long)]
     pub direct: Option<PathBuf>,
-    /// Where --direct runs: cpu, webgpu or wonnx.
-    #[arg(long, default_value = "cpu", value_parser = crate::provider)]
-    pub provider: sentinel_inference::session::Provider,
+    /// Where --direct runs: auto, webgpu, wonnx, cpu or onnxruntime.
+    #[arg(long, default_value = "cpu", value_parser = ProviderChoice::parse)]
+    pub provider: ProviderChoice,
     /// Goes on at the largest concurrency for so long, and tells every ten seconds how much memory the worker has.
     #[arg(long, default_value = "0", value_parser = seconds)]
     pub soak_s: Duration,
