@@ -11,6 +11,8 @@ mod load;
 mod memory;
 mod options;
 mod report;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 use std::sync::Arc;
