@@ -23,7 +23,7 @@ pub const ANSWERS: Limits = Limits {
 /// What is sent again and again.
 pub enum Work {
     Websocket(WebsocketWork),
-    Http(HttpWork),
+    Http(Box<HttpWork>),
 }
 
 /// The answer to the request of one place on its connection: what the worker says of it, or the code of its error.
@@ -76,7 +76,7 @@ impl Work {
         n_slots: usize,
     ) -> Result<Work> {
         Ok(match is_http {
-            true => Work::Http(HttpWork::new(endpoint, request, payload)?),
+            true => Work::Http(Box::new(HttpWork::new(endpoint, request, payload)?)),
             false => Work::Websocket(WebsocketWork::new(request, payload, n_slots)),
         })
     }
