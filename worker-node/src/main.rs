@@ -1,5 +1,6 @@
 //! `sentinel-worker`: the engine as a native program.
 
+mod bench;
 mod channel;
 mod context;
 mod devices;
@@ -31,6 +32,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Loads a worker with requests and tells how many it answers, and how fast.
+    Bench(Box<bench::BenchArguments>),
     /// Lists what models can run on here.
     Devices,
     /// Runs a model once and writes its outputs.
@@ -80,13 +83,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let arguments = Arguments::parse();
-    let done = match arguments.command {
-        None => serve::serve(
-            &arguments
-                .serve
-                .expect("options are required where there is no command"),
-        ),
-        Some(command) => run(command),
+    let done = match (arguments.command, arguments.serve) {
+        (Some(command), _) => carry_out(command),
+        (None, serve) => serve::serve(&serve.expect("its options are required without a command")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,8 +96,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn carry_out(command: Command) -> Result<()> {
     match command {
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices => {
             print!("{}", devices::list());
             Ok(())
