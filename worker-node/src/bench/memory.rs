@@ -6,8 +6,8 @@ use sentinel_inference::error::Result;
 
 use super::endpoint::Endpoint;
 
-/// Ours, and the one that Prometheus' clients have.
-const NAMES: &[&str] = &["sentinel_resident_bytes", "process_resident_memory_bytes"];
+/// As Prometheus' own clients call it.
+const NAME: &str = "process_resident_memory_bytes";
 /// Memory is flat when it grows by less than this part of itself in what was looked at.
 const FLAT_PART: f64 = 0.02;
 
@@ -15,17 +15,17 @@ const FLAT_PART: f64 = 0.02;
 /// `WORKER_UNAVAILABLE`, also where the worker does not tell.
 pub async fn resident_bytes(endpoint: &Endpoint) -> Result<f64> {
     let text = endpoint.get("/metrics").await?;
-    let found = metric(&String::from_utf8_lossy(&text), NAMES);
+    let found = metric(&String::from_utf8_lossy(&text), NAME);
     found.ok_or_else(|| endpoint.unavailable("/metrics does not tell the memory"))
 }
 
-/// The value of the first line with one of these names.
-fn metric(text: &str, names: &[&str]) -> Option<f64> {
+/// The value of the first line with this name.
+fn metric(text: &str, wanted: &str) -> Option<f64> {
     let mut lines = text.lines();
     lines.find_map(|line| {
         let (name, value) = line.rsplit_once(' ')?;
         let name = name.split('{').next()?;
-        names.contains(&name).then(|| value.parse().ok())?
+        (name == wanted).then(|| value.parse().ok())?
     })
 }
 
@@ -63,11 +63,10 @@ mod tests {
 
     #[test]
     fn a_metric_is_found_by_its_whole_name() {
-        let text = "# HELP sentinel_resident_bytes of the process\n\
-                    sentinel_resident_bytes_more 1\nsentinel_resident_bytes{a=\"b c\"} 2.5e6\n";
-        assert_eq!(metric(text, NAMES), Some(2.5e6));
-        assert_eq!(metric("process_resident_memory_bytes 7", NAMES), Some(7.0));
-        assert_eq!(metric("", NAMES), None);
+        let text = "# HELP process_resident_memory_bytes of it\n\
+                    process_resident_memory_bytes_more 1\nprocess_resident_memory_bytes{a=\"b c\"} 2.5e6\n";
+        assert_eq!(metric(text, NAME), Some(2.5e6));
+        assert_eq!(metric("", NAME), None);
     }
 
     fn samples(bytes: impl Fn(u64) -> f64) -> Vec<(Duration, f64)> {

@@ -180,7 +180,7 @@ async fn start(stub: Stub) -> (Arc<Stub>, String) {
         .route("/v2/models/m/infer", post(infer))
         .route(
             "/metrics",
-            get(|| async { "sentinel_resident_bytes 1048576\n" }),
+            get(|| async { "process_resident_memory_bytes 1048576\n" }),
         )
         .with_state(stub.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
