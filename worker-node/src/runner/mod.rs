@@ -3,6 +3,8 @@
 mod auto;
 mod cpu;
 mod onnxruntime;
+#[cfg(test)]
+mod tests;
 mod webgpu;
 mod wonnx;
 

@@ -1,0 +1,4 @@
+//! Models of a repository on disk, through the whole service.
+
+mod folder;
+mod models;
