@@ -23,10 +23,28 @@ const common = {
 /** What browsers download. Names stay, so that a stack trace can be read. */
 const short = { minifySyntax: true, minifyWhitespace: true }
 
+/** `require` in ES modules for Node: what is bundled of others asks for Node's own modules with it. */
+const moduleRequire = {
+  banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` },
+}
+
 /** `import.meta.url` in CommonJS, where the language has none. */
 const commonJsUrl = {
   define: { "import.meta.url": "moduleUrl" },
   banner: { js: `const moduleUrl = require("node:url").pathToFileURL(__filename).href;` },
+}
+
+/** What ws asks for and does without. */
+const OPTIONAL = ["bufferutil", "utf-8-validate"]
+
+/** Packages that Node loads when they are used, and the files that they are in. */
+const LAZY = { ws: "websocket.node.mjs" }
+
+const lazyPackages = {
+  name: "lazy-packages",
+  setup(build) {
+    build.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => (kind === "dynamic-import" && path in LAZY ? { path: `./${LAZY[path]}`, external: true } : undefined))
+  },
 }
 
 /** The command line and the page use the built host as it is shipped, not a copy inside each of them. */
@@ -45,9 +63,10 @@ function shippedHost(path) {
 
 async function buildHost() {
   const host = { ...common, plugins: [glueFactories] }
-  const node = { ...host, platform: "node", external: ["webgpu"] }
+  const node = { ...host, platform: "node", external: ["webgpu", ...OPTIONAL] }
   await Promise.all([
-    buildModules({ ...node, entryPoints: { index: hostEntry, "worker.node": workerEntry("node") }, chunkNames: "core.node" }),
+    ...Object.entries(LAZY).map(([name, file]) => esbuild.build({ ...node, ...moduleRequire, entryPoints: [name], format: "esm", outfile: join(dist, file) })),
+    buildModules({ ...node, plugins: [lazyPackages, ...node.plugins], entryPoints: { index: hostEntry, "worker.node": workerEntry("node") }, chunkNames: "core.node" }),
     buildModules({ ...host, ...short, platform: "browser", entryPoints: { browser: hostEntry, worker: workerEntry("browser") }, chunkNames: "core" }),
     esbuild.build({ ...node, ...commonJsUrl, entryPoints: [hostEntry], format: "cjs", outfile: join(dist, "index.cjs") }),
   ])

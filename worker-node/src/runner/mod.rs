@@ -3,6 +3,8 @@
 mod auto;
 mod cpu;
 mod onnxruntime;
+#[cfg(test)]
+mod tests;
 mod webgpu;
 mod wonnx;
 
@@ -67,6 +69,18 @@ struct Model {
 trait Engine {
     /// Checks the feeds and runs; outputs in the order of `fetches`, which are names of outputs.
     fn run(&mut self, feeds: Named, fetches: &[&str]) -> Result<Vec<Tensor>>;
+}
+
+/// Whether this machine has the provider, before any model is opened there.
+///
+/// # Errors
+/// `MODEL_UNSUPPORTED` with what was looked for.
+pub fn check(provider: ProviderChoice, adapter: Option<&str>) -> Result<()> {
+    match provider {
+        ProviderChoice::Auto | ProviderChoice::Cpu => Ok(()),
+        ProviderChoice::Onnxruntime => library().map(drop),
+        ProviderChoice::Webgpu | ProviderChoice::Wonnx => webgpu::device(adapter).map(drop),
+    }
 }
 
 impl Runner {

@@ -101,6 +101,13 @@ impl Catalog {
             .collect()
     }
 
+    /// The hash of a version's file, where it was read.
+    pub fn sha256(&self, name: &str, version: u64) -> Option<String> {
+        let models = self.table();
+        let known = models.get(name)?.versions.get(&version)?;
+        Some(known.file.sha256.clone())
+    }
+
     /// # Errors
     /// `NOT_FOUND`; `WORKER_UNAVAILABLE` where it is neither ready nor to be loaded when it is asked for.
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Found> {
@@ -162,6 +169,7 @@ impl Catalog {
     async fn load_now(self: &Arc<Catalog>, name: &str, wish: Wish) -> Result<Arc<Model>> {
         let changing = self.changing(name).await?;
         let _changing = changing.lock().await;
+        self.check_draining()?;
         let files = self.files(name).await?;
         let latest = files.keys().next_back().copied();
         let latest = latest.ok_or_else(|| no_model(name))?;
@@ -271,6 +279,7 @@ impl Catalog {
         files: BTreeMap<u64, ModelFile>,
     ) -> Option<Arc<Model>> {
         self.change(name, |entry| {
+            entry.is_served = true;
             entry
                 .versions
                 .retain(|number, _| files.contains_key(number));

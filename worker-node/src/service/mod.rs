@@ -8,6 +8,7 @@ mod repository;
 #[cfg(test)]
 mod tests;
 mod told;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,10 +21,13 @@ use sentinel_inference::tensor::Tensor;
 use sentinel_inference::wire::{ModelOf, Upload};
 use tokio::sync::watch;
 
+use crate::runner;
 use catalog::{Catalog, Found, Wish, blocking};
 use model::{Model, Unchecked};
 use queue::Refused;
 use repository::Repository;
+
+use upload::{Announced, Uploads};
 
 pub use told::told;
 
@@ -103,6 +107,8 @@ pub struct ModelStatistics {
 /// The models of a repository.
 pub struct Service {
     catalog: Arc<Catalog>,
+    /// Where they are allowed.
+    uploads: Option<Arc<Uploads>>,
 }
 
 impl Service {
@@ -113,7 +119,12 @@ impl Service {
     /// `IO` for a repository that cannot be read; `MODEL_UNSUPPORTED` for a provider that this machine does not have.
     pub async fn open(options: ServiceOptions) -> Result<Arc<Service>> {
         let folder = options.model_repository.clone();
-        let repository = blocking(move || Repository::open(&folder)).await?;
+        let (provider, adapter) = (options.provider, options.adapter.clone());
+        let repository = blocking(move || {
+            runner::check(provider, adapter.as_deref())?;
+            Repository::open(&folder)
+        });
+        let repository = repository.await?;
         let names = repository.names()?;
         let catalog = Catalog::new(repository, options);
         let loads = futures_util::stream::iter(names);
@@ -122,7 +133,12 @@ impl Service {
             let _ = catalog.load(&name, Wish::Latest).await;
         };
         loads.for_each_concurrent(N_LOADING, load).await;
-        Ok(Arc::new(Service { catalog }))
+        let uploads = catalog
+            .options
+            .allow_upload
+            .then(|| Uploads::open(catalog.clone()));
+        let uploads = uploads.transpose()?.map(Arc::new);
+        Ok(Arc::new(Service { catalog, uploads }))
     }
 
     /// Every model and version of the repository.
@@ -203,7 +219,8 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND`, and what the reader and the session find.
     pub async fn load(&self, name: &str) -> Result<()> {
-        self.catalog.load(name, Wish::Latest).await.map(drop)
+        let loaded = self.catalog.load(name, Wish::Latest).await;
+        loaded.map(drop).map_err(|error| told(&error))
     }
 
     /// Takes no more requests for it, and gives it back when those in flight have their answers.
@@ -220,13 +237,14 @@ impl Service {
         loaded.map(|model| model.statistics()).collect()
     }
 
-    /// Begins or goes on with an upload: how many bytes are there already.
+    /// Begins or goes on with an upload: how many bytes are there already. Where all are, it is to be finished.
     ///
     /// # Errors
     /// `UNAUTHORIZED` without `--allow-upload`; `TOO_LARGE`; `INVALID_INPUT` for a name, version or hash that is none.
     pub async fn begin_upload(&self, upload: &Upload) -> Result<u64> {
-        let _ = upload;
-        unimplemented!()
+        let (uploads, upload) = self.uploading(upload)?;
+        let begun = blocking(move || uploads.begin(&upload)).await;
+        begun.map_err(|error| told(&error))
     }
 
     /// Appends to an upload, at the offset that the worker has told: how many bytes are there now.
@@ -234,8 +252,10 @@ impl Service {
     /// # Errors
     /// As [`Service::begin_upload`]; `INVALID_INPUT` at another offset.
     pub async fn append_upload(&self, upload: &Upload, offset: u64, bytes: &[u8]) -> Result<u64> {
-        let _ = (upload, offset, bytes);
-        unimplemented!()
+        let (uploads, upload) = self.uploading(upload)?;
+        let bytes = bytes.to_vec();
+        let appended = blocking(move || uploads.append(&upload, offset, &bytes)).await;
+        appended.map_err(|error| told(&error))
     }
 
     /// Verifies a whole upload, puts it into the repository at once and loads it.
@@ -243,13 +263,27 @@ impl Service {
     /// # Errors
     /// `INVALID_INPUT` when it is not the bytes of its hash, which are then thrown away; what loading finds.
     pub async fn finish_upload(&self, upload: &Upload) -> Result<ModelOf> {
-        let _ = upload;
-        unimplemented!()
+        let (uploads, upload) = self.uploading(upload)?;
+        let (name, version) = (upload.name.clone(), upload.version);
+        let finished = blocking(move || uploads.finish(&upload)).await;
+        finished.map_err(|error| told(&error))?;
+        let loaded = self.catalog.load(&name, Wish::Version(version)).await;
+        let model = loaded.map_err(|error| told(&error))?;
+        Ok(model.told("READY"))
     }
 
     /// Takes no more requests; done when those in flight have their answers.
     pub async fn drain(&self) {
         self.catalog.drain().await;
+    }
+
+    fn uploading(&self, upload: &Upload) -> Result<(Arc<Uploads>, Announced)> {
+        let Some(uploads) = &self.uploads else {
+            let why = "this worker takes no models; --allow-upload would let it";
+            return Err(Error::new(ErrorKind::Unauthorized, "upload", why));
+        };
+        let announced = Announced::new(upload, self.catalog.options.max_upload_bytes)?;
+        Ok((uploads.clone(), announced))
     }
 
     /// The model that a request is for; a version that is not loaded yet is.
@@ -263,7 +297,7 @@ impl Service {
         };
         let load = self.catalog.load(&request.model, Wish::OnDemand(version));
         let Some(deadline) = request.deadline else {
-            return load.await;
+            return load.await.map_err(|error| told(&error));
         };
         let loaded = tokio::time::timeout_at(deadline.into(), load).await;
         loaded.unwrap_or_else(|_| {

@@ -13,6 +13,8 @@ export interface WorkerTarget {
   token?: string
   /** Its share of the work, for "weighted" (1). */
   weight?: number
+  /** The most requests without an answer, where the worker does not say it itself: 8 over HTTP, 64 over NATS, unless said otherwise. */
+  maxInFlight?: number
 }
 
 /** The model that is asked for. */

@@ -92,13 +92,14 @@ fn load(path: &Path, found: &'static str) -> Result<Library, String> {
 /// The version of a library. What `ort` would panic about is found here first.
 fn probe(path: &Path) -> Result<String, String> {
     // SAFETY: the library is the operator's choice, and its initializers are trusted as they are by `ort`.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|error| error.to_string())?;
+    let library = unsafe { libloading::Library::new(path) };
+    let library = library.map_err(|error| cause(path, &error))?;
     // What was loaded may have started threads, and stays.
     let library = std::mem::ManuallyDrop::new(library);
     // SAFETY: the name and the type are those of ONNX Runtime's C API.
     let base =
         unsafe { library.get::<unsafe extern "C" fn() -> *const OrtApiBase>(b"OrtGetApiBase") };
-    let base = base.map_err(|error| error.to_string())?;
+    let base = base.map_err(|error| cause(path, &error))?;
     // SAFETY: it takes nothing, and gives a constant or nothing.
     let base = unsafe { base().as_ref() }.ok_or("it has no API")?;
     // SAFETY: the constant has these functions in every version, and the version is a constant string.
@@ -113,6 +114,14 @@ fn probe(path: &Path) -> Result<String, String> {
         ));
     }
     Ok(version.into_owned())
+}
+
+/// What the system says, which the error itself keeps to its source; the path is told beside it.
+fn cause(path: &Path, error: &libloading::Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let cause = cause.unwrap_or_else(|| error.to_string());
+    let prefix = format!("{}: ", path.display());
+    cause.strip_prefix(&prefix).unwrap_or(&cause).to_owned()
 }
 
 fn providers() -> Result<Vec<String>, String> {
@@ -132,4 +141,23 @@ fn providers() -> Result<Vec<String>, String> {
     // SAFETY: as above.
     unsafe { ort::Error::result_from_status(status) }.map_err(|error| error.to_string())?;
     Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_library_is_refused_with_the_reason() {
+        let text = env::temp_dir().join(format!("sentinel-no-library-{}.so", std::process::id()));
+        std::fs::write(&text, b"not a library").expect("a file");
+        for path in [&text, Path::new("/absent/libonnxruntime.so")] {
+            let why = load(path, "").err().expect("there is no library");
+            assert!(
+                !why.is_empty() && !why.contains("sentinel-no-library"),
+                "{why}"
+            );
+        }
+        std::fs::remove_file(&text).expect("it is there");
+    }
 }

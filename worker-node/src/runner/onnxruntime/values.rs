@@ -51,7 +51,8 @@ pub fn port(name: &str, value: &ValueType) -> Result<Port> {
         .zip(dimension_symbols.iter())
         .map(|(&size, symbol)| match size {
             0.. => Dim::Size(size),
-            _ if symbol.is_empty() => Dim::Unknown,
+            // Some exporters write "?" for every size that they do not know.
+            _ if symbol.is_empty() || symbol == "?" => Dim::Unknown,
             _ => Dim::symbol(symbol),
         });
     Ok(Port {

@@ -1,0 +1,66 @@
+import { SentinelError } from "../../errors.js"
+import { MAX_ANSWER_BYTES } from "./connections.js"
+
+/** As much of `fetch` as is needed. */
+export type Fetch = (url: string, options: { method?: string; headers?: Record<string, string>; body?: Uint8Array<ArrayBuffer>; signal?: AbortSignal }) => Promise<Response>
+
+/** What a server answered, whole. */
+export interface Answer {
+  status: number
+  bytes: Uint8Array
+  /** What it says about an error. */
+  text: string
+  retryAfterMs: number | undefined
+  header(name: string): string | null
+}
+
+const MAX_ERROR_BYTES = 2 ** 16
+const MAX_RETRY_AFTER_MS = 600_000
+
+/** Asks a server; throws what `fetch` throws, or `TOO_LARGE`. */
+export async function ask(fetch: Fetch, url: string, options: Parameters<Fetch>[1]): Promise<Answer> {
+  // A redirection could carry the token to another host.
+  const response = await fetch(url, { ...options, redirect: "error", cache: "no-store" } as Parameters<Fetch>[1])
+  const isError = response.status >= 400
+  const bytes = await readWhole(url, response, isError ? MAX_ERROR_BYTES : MAX_ANSWER_BYTES)
+  return {
+    status: response.status,
+    bytes,
+    text: isError ? new TextDecoder().decode(bytes) : "",
+    retryAfterMs: retryAfterMs(response.headers.get("retry-after")),
+    header: name => response.headers.get(name),
+  }
+}
+
+async function readWhole(url: string, response: Response, maxBytes: number): Promise<Uint8Array> {
+  if (response.body === null) return new Uint8Array(0)
+  const declared = Number(response.headers.get("content-length"))
+  const reader = response.body.getReader()
+  const chunks: Uint8Array[] = []
+  let sizeBytes = 0
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      chunks.push(next.value)
+      sizeBytes += next.value.byteLength
+      if (sizeBytes > maxBytes || declared > maxBytes) throw new SentinelError("TOO_LARGE", `${url}: an answer beyond ${maxBytes} bytes`)
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined)
+  }
+  const [only] = chunks
+  if (chunks.length === 1 && only !== undefined) return only
+  const bytes = new Uint8Array(sizeBytes)
+  let at = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, at)
+    at += chunk.byteLength
+  }
+  return bytes
+}
+
+/** Seconds, or a date. */
+function retryAfterMs(value: string | null): number | undefined {
+  if (value === null) return undefined
+  const delayMs = /^\s*\d+(\.\d+)?\s*$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now()
+  return Number.isFinite(delayMs) ? Math.min(Math.max(delayMs, 0), MAX_RETRY_AFTER_MS) : undefined
+}
