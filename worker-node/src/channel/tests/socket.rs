@@ -95,7 +95,7 @@ impl Client {
     }
 }
 
-/// Requests wait for seven others.
+/// Requests wait for many others.
 fn waiting() -> Setup {
     Setup {
         credits: 2,
@@ -142,7 +142,7 @@ async fn a_request_is_answered_with_its_outputs_and_what_they_took() {
 #[tokio::test]
 async fn an_answer_larger_than_any_buffer_arrives_whole() {
     let worker = Worker::start(Setup::default()).await;
-    let mut client = Client::connect(&worker).await;
+    let client = Client::connect(&worker).await;
     let x: Vec<f32> = (0..1 << 20).map(|i| i as f32).collect();
     let (mut sink, source) = client.socket.split();
     let sent = async {

@@ -25,7 +25,7 @@ pub struct Setup {
     pub heartbeat: Duration,
     pub idle_timeout: Duration,
     pub limits: Limits,
-    /// How long a request waits for others: with [`LONG`] it has no answer before seven others have come.
+    /// How long a request waits for others: with [`LONG`] it has no answer before 63 others have come.
     pub max_delay: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Worker {
             model_repository: folder.clone(),
             provider: ProviderChoice::Cpu,
             adapter: None,
-            batch_size: 8,
+            batch_size: 64,
             max_delay: setup.max_delay,
             max_queue_size: 64,
             allow_upload: true,
