@@ -37,6 +37,16 @@ const commonJsUrl = {
 /** What ws asks for and does without. */
 const OPTIONAL = ["bufferutil", "utf-8-validate"]
 
+/** Packages that Node loads when they are used, and the files that they are in. */
+const LAZY = { ws: "websocket.node.mjs" }
+
+const lazyPackages = {
+  name: "lazy-packages",
+  setup(build) {
+    build.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => (kind === "dynamic-import" && path in LAZY ? { path: `./${LAZY[path]}`, external: true } : undefined))
+  },
+}
+
 /** The command line and the page use the built host as it is shipped, not a copy inside each of them. */
 function shippedHost(path) {
   return {
@@ -55,7 +65,8 @@ async function buildHost() {
   const host = { ...common, plugins: [glueFactories] }
   const node = { ...host, platform: "node", external: ["webgpu", ...OPTIONAL] }
   await Promise.all([
-    buildModules({ ...node, ...moduleRequire, entryPoints: { index: hostEntry, "worker.node": workerEntry("node") }, chunkNames: "core.node" }),
+    ...Object.entries(LAZY).map(([name, file]) => esbuild.build({ ...node, ...moduleRequire, entryPoints: [name], format: "esm", outfile: join(dist, file) })),
+    buildModules({ ...node, plugins: [lazyPackages, ...node.plugins], entryPoints: { index: hostEntry, "worker.node": workerEntry("node") }, chunkNames: "core.node" }),
     buildModules({ ...host, ...short, platform: "browser", entryPoints: { browser: hostEntry, worker: workerEntry("browser") }, chunkNames: "core" }),
     esbuild.build({ ...node, ...commonJsUrl, entryPoints: [hostEntry], format: "cjs", outfile: join(dist, "index.cjs") }),
   ])

@@ -40,7 +40,7 @@ class Desk {
   answer(request, worker) {
     const { attempt } = this.#take(request, worker)
     const answered = this.dispatcher.answered(this.nowMs, attempt)
-    if (answered !== undefined) this.answers.set(answered, "outputs")
+    if (answered !== undefined) this.answers.set(answered.request, "outputs")
     this.settle()
   }
 

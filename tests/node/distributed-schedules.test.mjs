@@ -175,7 +175,7 @@ class Book {
 
   #answer(attempt) {
     const { request } = this.#end(attempt)
-    assert.equal(this.dispatcher.answered(this.nowMs, attempt), request)
+    assert.equal(this.dispatcher.answered(this.nowMs, attempt)?.request, request)
     this.requests.get(request).answers.push("outputs")
   }
 

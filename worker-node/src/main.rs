@@ -83,13 +83,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let arguments = Arguments::parse();
-    let done = match arguments.command {
-        None => serve::serve(
-            &arguments
-                .serve
-                .expect("options are required where there is no command"),
-        ),
-        Some(command) => run(command),
+    let done = match (arguments.command, arguments.serve) {
+        (Some(command), _) => carry_out(command),
+        (None, serve) => serve::serve(&serve.expect("its options are required without a command")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -100,7 +96,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices => {

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::access::Access;
@@ -19,6 +19,7 @@ use super::body::Bodies;
 use super::listen::{Listening, accept};
 use super::options::{Log, Options};
 use super::{App, routes, signals, tls};
+use crate::channel::nats::{self, Address};
 use crate::context::{Context, Counters};
 use crate::service::Service;
 
@@ -76,6 +77,9 @@ async fn run(options: &Options) -> Result<()> {
         starting: routes::starting(),
         draining: draining.clone(),
     });
+    let nats = options.nats.as_deref();
+    let nats = nats.map(|servers| Address::parse(servers, &options.queue_group));
+    let nats = nats.transpose()?;
     let accepting = tokio::spawn(accept(listener, listening.clone()));
     info!(%address, "loading models");
     let service = tokio::select! {
@@ -105,6 +109,7 @@ async fn run(options: &Options) -> Result<()> {
         listening.ready.set(router).is_ok(),
         "the server starts once"
     );
+    let nats = nats.map(|address| tokio::spawn(nats_door(context.clone(), address)));
     announce(scheme, address);
     signals.first.cancelled().await;
     info!("no new requests: asked to end");
@@ -115,6 +120,9 @@ async fn run(options: &Options) -> Result<()> {
     });
     context.draining.cancel();
     context.service.drain().await;
+    if let Some(nats) = nats {
+        let _ = nats.await;
+    }
     if timeout(FAREWELL, connections.acquire_many(options.max_connections))
         .await
         .is_err()
@@ -124,6 +132,13 @@ async fn run(options: &Options) -> Result<()> {
     accepting.abort();
     info!("all requests are answered");
     Ok(())
+}
+
+/// The other doors stay open where this one cannot.
+async fn nats_door(context: Arc<Context>, address: Address) {
+    if let Err(error) = nats::serve(context, address).await {
+        error!(%error, "no requests come through NATS");
+    }
 }
 
 fn log(log: Log) {

@@ -18,20 +18,18 @@ mod www;
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
 use crate::context::Context;
 
-pub use access::{Access, Denied};
 pub use life::serve;
 pub use options::Options;
 
-/// What requests over HTTP share. Handlers may ask for its parts.
+/// What requests over HTTP share.
 #[derive(Clone)]
 pub struct App {
     context: Arc<Context>,
-    access: Arc<Access>,
+    access: Arc<access::Access>,
     bodies: body::Bodies,
     connections: Arc<Semaphore>,
     max_connections: usize,
@@ -40,17 +38,5 @@ pub struct App {
 impl App {
     fn open_connections(&self) -> usize {
         self.max_connections - self.connections.available_permits()
-    }
-}
-
-impl FromRef<App> for Arc<Context> {
-    fn from_ref(app: &App) -> Arc<Context> {
-        app.context.clone()
-    }
-}
-
-impl FromRef<App> for Arc<Access> {
-    fn from_ref(app: &App) -> Arc<Access> {
-        app.access.clone()
     }
 }

@@ -23,9 +23,9 @@ pub struct Options {
     /// 0 is any free one; the first line of the output tells which.
     #[arg(long, default_value_t = 8070)]
     pub port: u16,
-    /// What computes. auto is ONNX Runtime where this machine has it, else a GPU that is no software, else the CPU.
-    #[arg(long, default_value = "auto")]
-    pub provider: ProviderName,
+    /// auto, webgpu, wonnx, cpu or onnxruntime. auto is ONNX Runtime where this machine has it, else a GPU that is no software, else the CPU.
+    #[arg(long, default_value = "auto", value_parser = ProviderChoice::parse)]
+    pub provider: ProviderChoice,
     /// Words in the name of the GPU to take, of those that `sentinel-worker devices` lists.
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
@@ -96,27 +96,11 @@ pub enum Log {
     Json,
 }
 
-/// [`ProviderChoice`] on the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ProviderName {
-    Auto,
-    Webgpu,
-    Wonnx,
-    Cpu,
-    Onnxruntime,
-}
-
 impl Options {
     pub fn service(&self) -> ServiceOptions {
         ServiceOptions {
             model_repository: self.model_repository.clone(),
-            provider: match self.provider {
-                ProviderName::Auto => ProviderChoice::Auto,
-                ProviderName::Webgpu => ProviderChoice::Webgpu,
-                ProviderName::Wonnx => ProviderChoice::Wonnx,
-                ProviderName::Cpu => ProviderChoice::Cpu,
-                ProviderName::Onnxruntime => ProviderChoice::Onnxruntime,
-            },
+            provider: self.provider,
             adapter: self.adapter.clone(),
             batch_size: usize::from(self.batch_size),
             max_delay: self.max_delay_ms,

@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade, ws};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
@@ -17,17 +16,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use futures_util::FutureExt;
 use sentinel_inference::error::{Error, ErrorKind};
 use serde::Deserialize;
 use tracing::debug;
 
+use super::access::Denied;
 use super::errors::{Answer, Refusal};
 use super::{App, infer, metrics, models, www};
-
-/// A WebSocket's closing code for "try again later".
-const TOO_MANY: u16 = 1013;
+use crate::channel::{Refused, turn_away, upgrade};
 
 const ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
@@ -93,6 +91,7 @@ pub fn router(app: App, www: Option<&Path>) -> Router {
         None => site.fallback(no_such_path),
     };
     site.layer(from_fn_with_state(app.clone(), admit_page))
+        .route("/v2/ws", any(websocket))
         .layer(from_fn_with_state(app.clone(), observe))
         .with_state(app)
 }
@@ -109,7 +108,22 @@ pub fn starting() -> Router {
 
 /// What answers on connections beyond the limit.
 pub fn crowded() -> Router {
-    Router::new().fallback(crowd)
+    let turn_away = async |request| turn_away(Refused::Connections, request);
+    Router::new()
+        .route("/v2/ws", any(turn_away))
+        .fallback(async || {
+            let why = "there are as many as the worker takes";
+            Refusal::from(Error::new(ErrorKind::WorkerUnavailable, "connections", why))
+        })
+}
+
+/// Pages hear in their own way why they may not open one.
+async fn websocket(State(app): State<App>, request: Request) -> Response {
+    match app.access.admit(request.headers()) {
+        Ok(()) => upgrade(&app.context, request),
+        Err(Denied::Token) => turn_away(Refused::Token, request),
+        Err(Denied::Origin | Denied::Host) => turn_away(Refused::Origin, request),
+    }
 }
 
 async fn live() {}
@@ -121,27 +135,6 @@ async fn no_such_path() -> Refusal {
 async fn wrong_method() -> Refusal {
     let error = Error::new(ErrorKind::InvalidInput, "method", "not one of this path's");
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error)
-}
-
-/// Pages do not see why a WebSocket did not open, so theirs opens and closes.
-async fn crowd(
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
-    if let Ok(upgrade) = upgrade
-        && headers.contains_key(ORIGIN)
-    {
-        return upgrade.on_upgrade(async |mut socket| {
-            let close = ws::CloseFrame {
-                code: TOO_MANY,
-                reason: "too many connections".into(),
-            };
-            // The socket is closed in any case.
-            let _ = socket.send(ws::Message::Close(Some(close))).await;
-        });
-    }
-    let why = "there are as many as the worker takes";
-    Refusal::from(Error::new(ErrorKind::WorkerUnavailable, "connections", why)).into_response()
 }
 
 async fn require_token(State(app): State<App>, request: Request, next: Next) -> Answer {

@@ -21,6 +21,7 @@ use sentinel_inference::tensor::Tensor;
 use sentinel_inference::wire::{ModelOf, Upload};
 use tokio::sync::watch;
 
+use crate::runner;
 use catalog::{Catalog, Found, Wish, blocking};
 use model::{Model, Unchecked};
 use queue::Refused;
@@ -118,7 +119,12 @@ impl Service {
     /// `IO` for a repository that cannot be read; `MODEL_UNSUPPORTED` for a provider that this machine does not have.
     pub async fn open(options: ServiceOptions) -> Result<Arc<Service>> {
         let folder = options.model_repository.clone();
-        let repository = blocking(move || Repository::open(&folder)).await?;
+        let (provider, adapter) = (options.provider, options.adapter.clone());
+        let repository = blocking(move || {
+            runner::check(provider, adapter.as_deref())?;
+            Repository::open(&folder)
+        });
+        let repository = repository.await?;
         let names = repository.names()?;
         let catalog = Catalog::new(repository, options);
         let loads = futures_util::stream::iter(names);

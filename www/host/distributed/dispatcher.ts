@@ -75,6 +75,11 @@ export class Dispatcher {
     return this.#requests.size
   }
 
+  /** Why no worker can be reached. */
+  reasons(): string {
+    return this.#roster.reasons()
+  }
+
   workers(): StationState[] {
     return this.#roster.states()
   }
@@ -147,18 +152,19 @@ export class Dispatcher {
     return true
   }
 
-  /** The request that these outputs are for; undefined where it has its answer. */
-  answered(nowMs: number, id: number): number | undefined {
+  /** The request that these outputs are for, and what they took; undefined where it has its answer. */
+  answered(nowMs: number, id: number): { request: number; worker: number; elapsedMs: number } | undefined {
     const attempt = this.#take(id)
     if (attempt === undefined) return undefined
     const { station, request, sentMs } = attempt
     station.circuit.answered()
-    station.pace.answered(nowMs, nowMs - sentMs)
+    const elapsedMs = nowMs - sentMs
+    station.pace.answered(nowMs, elapsedMs)
     station.done += 1
     this.#settleIn(nowMs, station)
     this.#learn(nowMs - (request.sentMs ?? sentMs))
     this.#remove(nowMs, request)
-    return request.key
+    return { request: request.key, worker: station.key, elapsedMs }
   }
 
   /** There are no outputs. */
@@ -214,7 +220,7 @@ export class Dispatcher {
     const keys = [...this.#requests.keys()]
     for (const heap of [this.#waiting, this.#patience, this.#deadlines, this.#hedges]) heap.clear()
     this.#requests.clear()
-    this.#attempts.clear()
+    for (const id of [...this.#attempts.keys()]) this.#take(id)
     this.#reserving.clear()
     this.#nReserved = 0
     this.#steps.length = 0
@@ -373,11 +379,9 @@ export class Dispatcher {
   /** Puts a worker aside that can still be reached; what it has goes elsewhere, which is no fault of those requests. */
   #abandon(nowMs: number, station: Station, error: SentinelError, isSetting: boolean): void {
     const attempts = [...station.attempts]
+    for (const { id } of attempts) this.#steps.push({ do: "revoke", attempt: id })
     this.#putAside(nowMs, station, error, isSetting)
-    for (const { id, request } of attempts) {
-      this.#steps.push({ do: "revoke", worker: station.key, attempt: id })
-      this.#waitAgain(nowMs, request)
-    }
+    for (const { request } of attempts) this.#waitAgain(nowMs, request)
   }
 
   #putAside(nowMs: number, station: Station, error: SentinelError, isSetting: boolean): void {
@@ -419,7 +423,7 @@ export class Dispatcher {
     this.#hedges.delete(request)
     for (const attempt of [...request.attempts]) {
       this.#take(attempt.id)
-      this.#steps.push({ do: "revoke", worker: attempt.station.key, attempt: attempt.id })
+      this.#steps.push({ do: "revoke", attempt: attempt.id })
       attempt.station.pace.gaveUp(nowMs, nowMs - attempt.sentMs)
       this.#settleIn(nowMs, attempt.station)
     }

@@ -39,6 +39,7 @@ type Standing = "away" | "trying" | "well"
 
 /** What is known of a worker from outside. */
 export interface StationState {
+  key: number
   url: string
   state: Station["state"]
   provider: string
@@ -206,14 +207,17 @@ export class Roster {
   reasons(): string {
     if (this.#stations.size === 0) return "there are none; addWorker(url) adds one"
     const away = [...this.#stations.values()]
-    const reasons = away.slice(0, MOST_REASONS).map(({ url, lastError, state }) => `${url}: ${lastError?.message ?? state}`)
+    const reasons = away.slice(0, MOST_REASONS).map(({ url, lastError, state }) => {
+      const why = lastError?.message ?? state
+      return why.includes(url) ? why : `${url}: ${why}`
+    })
     return [...reasons, ...(away.length > MOST_REASONS ? [`and ${away.length - MOST_REASONS} more`] : [])].join("; ")
   }
 
   states(): StationState[] {
-    return [...this.#stations.values()].map(({ url, state, provider, capacity, inFlight, done, failed, retried, hedged, circuit, pace, lastError }) => {
+    return [...this.#stations.values()].map(({ key, url, state, provider, capacity, attempts, done, failed, retried, hedged, circuit, pace, lastError }) => {
       const [p50Latency = 0, p95Latency = 0, p99Latency = 0] = pace.recent.quantiles([0.5, 0.95, 0.99])
-      return { url, state, provider, capacity, inFlight, done, failed, retried, hedged, p50Latency, p95Latency, p99Latency, circuit: circuit.state, lastError }
+      return { key, url, state, provider, capacity, inFlight: attempts.size, done, failed, retried, hedged, p50Latency, p95Latency, p99Latency, circuit: circuit.state, lastError }
     })
   }
 

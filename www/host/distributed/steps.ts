@@ -9,6 +9,6 @@ export type Step =
   | { do: "close"; worker: number }
   | { do: "send"; worker: number; attempt: number; request: number }
   /** Nobody waits for it any more. */
-  | { do: "revoke"; worker: number; attempt: number }
+  | { do: "revoke"; attempt: number }
   | { do: "answer"; request: number; error: SentinelError }
   | { do: "tell"; worker: number; url: string; state: WorkerState; reason: string; error: SentinelError | undefined }

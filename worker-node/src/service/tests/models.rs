@@ -8,7 +8,7 @@ use sentinel_inference::tensor::Tensor;
 use sentinel_inference::wire::ModelOf;
 
 use super::folder::{Folder, request};
-use crate::service::{Answer, Infer, Service, ServiceOptions};
+use crate::service::{Answer, Infer, ProviderChoice, Service, ServiceOptions};
 
 fn first(answer: &Answer) -> f32 {
     let (_, tensor) = &answer.outputs[0];
@@ -379,4 +379,28 @@ async fn a_request_that_is_late_is_not_run() {
     assert_eq!(refusal(&service, late).await, ErrorKind::Timeout);
     let snapshot = service.statistics()[0].snapshot;
     assert_eq!((snapshot.total_batches, snapshot.total_errors), (0, 1));
+}
+
+#[tokio::test]
+async fn a_provider_that_the_machine_lacks_is_told_before_any_model_is_loaded() {
+    let folder = Folder::new();
+    folder.put("scale", 1, 2.0);
+    let options = ServiceOptions {
+        provider: ProviderChoice::Webgpu,
+        adapter: Some("an adapter that nobody makes".into()),
+        ..folder.options()
+    };
+    let error = Service::open(options).await.err().expect("there is none");
+    assert_eq!(error.kind, ErrorKind::ModelUnsupported, "{error}");
+}
+
+#[tokio::test]
+async fn a_repository_that_is_not_there_is_an_error() {
+    let folder = Folder::new();
+    let options = ServiceOptions {
+        model_repository: folder.0.join("nowhere"),
+        ..folder.options()
+    };
+    let error = Service::open(options).await.err().expect("there is none");
+    assert_eq!(error.kind, ErrorKind::Io);
 }
