@@ -1,9 +1,11 @@
 //! A model made ready to run: prepared once, placed on a backend, checked at every run.
 
 mod bind;
+mod check;
 mod concrete;
 mod deciding;
 mod gpu;
+mod joining;
 mod observe;
 mod options;
 mod reasons;
@@ -32,7 +34,9 @@ use reasons::Reasons;
 
 pub use crate::passes::{Batch, Rows};
 pub use crate::plan::{Placement, Provider};
+pub use check::{check, check_feeds};
 pub use gpu::{GpuSession, NodeTime};
+pub use joining::{Joining, Key, Mode, Named, Signature};
 pub use observe::Observed;
 pub use options::{Adapter, Options};
 
@@ -237,62 +241,23 @@ impl Session {
         Ok(Some(Plan::Wonnx { model }))
     }
 
-    /// Checks names, types and shapes of what a caller feeds, and gives the sizes that the model
-    /// declares: one element stands for a scalar.
+    /// [`check`] for the inputs of this model.
     ///
     /// # Errors
-    /// `INVALID_INPUT`, `DTYPE_MISMATCH` or `SHAPE_MISMATCH` naming the input, what was expected
-    /// and what was given.
+    /// As [`check`].
     pub fn check<'a>(
         &self,
         feeds: impl Iterator<Item = (&'a str, DType, &'a [usize])>,
     ) -> Result<Sizes> {
-        let invalid = |name: &str, why: String| Error::new(ErrorKind::InvalidInput, name, why);
-        let mut checked = Sizes::new();
-        for (name, dtype, sizes) in feeds {
-            let Some(port) = self.inputs.iter().find(|port| port.name == name) else {
-                let known: Vec<&str> = self.inputs.iter().map(|port| port.name.as_str()).collect();
-                let why = format!("the model has no such input; it has {}", known.join(", "));
-                return Err(invalid(name, why));
-            };
-            if let Some(expected) = port.fact.dtype
-                && expected != dtype
-            {
-                let (expected, given) = (expected.long_name(), dtype.long_name());
-                return Err(Error::dtype(
-                    name,
-                    format!("expected {expected}, got {given}"),
-                ));
-            }
-            let declared = port.fact.shape.as_ref();
-            let is_scalar = declared.is_some_and(|shape| shape.rank() == 0);
-            let is_one = sizes.iter().all(|&size| size == 1);
-            let sizes = if is_scalar && is_one { &[] } else { sizes };
-            checked.insert(name.to_owned(), sizes.to_vec());
-        }
-        for port in &self.inputs {
-            if !checked.contains_key(&port.name) {
-                return Err(invalid(&port.name, "the input is missing".into()));
-            }
-        }
-        bind::symbols(&self.inputs, &checked)?;
-        Ok(checked)
+        check(&self.inputs, feeds)
     }
 
-    /// [`Session::check`] for tensors of the host, which come back in the sizes it gives.
+    /// [`check_feeds`] for the inputs of this model.
     ///
     /// # Errors
-    /// As [`Session::check`].
-    pub fn check_feeds(&self, feeds: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
-        let ports = feeds
-            .iter()
-            .map(|(name, x)| (name.as_str(), x.dtype(), x.sizes()));
-        let sizes = self.check(ports)?;
-        let checked = feeds.into_iter().map(|(name, tensor)| {
-            let tensor = tensor.reshaped(&sizes[&name])?;
-            Ok((name, tensor))
-        });
-        checked.collect()
+    /// As [`check`].
+    pub fn check_feeds(&self, feeds: Named) -> Result<Named> {
+        check_feeds(&self.inputs, feeds)
     }
 
     /// Runs on the CPU what [`Session::plan`] placed there; outputs in the order of `fetches`.

@@ -7,14 +7,19 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json::{quoted, reason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, Tensor};
 
 /// Elements from the `data` of a tensor; strings are bytes in UTF-8.
 ///
 /// # Errors
-/// `INVALID_INPUT` for other JSON than lists of `n_elements` that fit the type.
-pub fn read(name: &str, dtype: DType, shape: &[usize], json: &RawValue) -> Result<Tensor> {
+/// `INVALID_INPUT`, without a place, for other JSON than lists of as many elements as the shape has, all of the type.
+pub fn read(dtype: DType, shape: &[usize], json: &RawValue) -> Result<Tensor> {
+    let wrong = |why: String| Error::new(ErrorKind::InvalidInput, "", why);
+    if !json.get().starts_with('[') {
+        return Err(wrong("data: it is no list".into()));
+    }
     let n_elements = shape.iter().product();
     let mut elements = Elements {
         dtype,
@@ -24,10 +29,9 @@ pub fn read(name: &str, dtype: DType, shape: &[usize], json: &RawValue) -> Resul
         strings: Vec::new(),
     };
     let mut reader = serde_json::Deserializer::from_str(json.get());
-    let wrong = |why: String| Error::new(ErrorKind::InvalidInput, format!("\"{name}\""), why);
     List(&mut elements)
         .deserialize(&mut reader)
-        .map_err(|error| wrong(format!("data: {error}")))?;
+        .map_err(|error| wrong(format!("data: {}", reason(&error))))?;
     if elements.n_read != n_elements {
         let why = format!(
             "data: {} elements for a shape of {n_elements}",
@@ -92,9 +96,10 @@ impl Elements {
     fn put_f64<E: serde::de::Error>(&mut self, x: f64) -> Result<(), E> {
         match self.dtype {
             DType::F64 => self.put(Some(x)),
-            DType::F32 => self.put(Some(x as f32)),
-            DType::F16 => self.put(Some(f16::from_f64(x))),
-            DType::BF16 => self.put(Some(bf16::from_f64(x))),
+            // A number that only an infinity is near to is beyond the type.
+            DType::F32 => self.put(Some(x as f32).filter(|x| x.is_finite())),
+            DType::F16 => self.put(Some(f16::from_f64(x)).filter(|x| x.is_finite())),
+            DType::BF16 => self.put(Some(bf16::from_f64(x)).filter(|x| x.is_finite())),
             _ => self.put(None::<u8>),
         }
     }
@@ -193,7 +198,7 @@ pub fn write(name: &str, tensor: &Tensor) -> Result<Box<RawValue>> {
                 let why = "it has infinities or NaN, which JSON does not have: ask for binary data";
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
-                    format!("output \"{name}\""),
+                    format!("output {}", quoted(name)),
                     why,
                 ));
             }

@@ -1,11 +1,15 @@
 //! Requests and responses of inference, as the Open Inference Protocol has them.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::frame::too_large;
+use super::json::{self, MAX_RANK, MAX_TENSORS, quoted};
 use super::{Limits, data, datatype, dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, Data, Tensor};
@@ -13,13 +17,21 @@ use crate::tensor::{DType, Data, Tensor};
 /// Named values beside tensors: numbers, text and truth values.
 pub type Parameters = Map<String, Value>;
 
+/// The strings of a message: each takes 24 bytes of memory, however short it is on its way.
+const MAX_STRINGS: usize = 1 << 20;
+/// Longer waits than a day are none.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// A tensor without its binary elements.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(expecting = "a tensor")]
 pub struct WireTensor {
     pub name: String,
     pub datatype: String,
+    #[serde(deserialize_with = "json::list::<_, _, MAX_RANK>")]
     pub shape: Vec<u64>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, deserialize_with = "json::parameters")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub parameters: Parameters,
     /// Elements as JSON; without it, `binary_data_size` bytes of the payload are the elements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,40 +39,54 @@ pub struct WireTensor {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(expecting = "the name of an output")]
 pub struct WantedOutput {
     pub name: String,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, deserialize_with = "json::parameters")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub parameters: Parameters,
 }
 
 /// An inference request; over HTTP the model is in the path.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(expecting = "an inference")]
 pub struct InferRequest {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "json::text")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "json::text")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub model_name: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "json::text")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub model_version: String,
     /// How long its sender waits, from when it is received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<f64>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, deserialize_with = "json::parameters")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub parameters: Parameters,
+    #[serde(deserialize_with = "json::list::<_, _, MAX_TENSORS>")]
     pub inputs: Vec<WireTensor>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "json::list::<_, _, MAX_TENSORS>")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<WantedOutput>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(expecting = "an inference")]
 pub struct InferResponse {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "json::text")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
     pub model_name: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "json::text")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub model_version: String,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, deserialize_with = "json::parameters")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub parameters: Parameters,
+    #[serde(deserialize_with = "json::list::<_, _, MAX_TENSORS>")]
     pub outputs: Vec<WireTensor>,
 }
 
@@ -70,7 +96,42 @@ impl InferRequest {
     /// # Errors
     /// `INVALID_INPUT`, `SHAPE_MISMATCH`, `DTYPE_MISMATCH` and `TOO_LARGE`, naming the input.
     pub fn tensors(&self, payload: Bytes, limits: &Limits) -> Result<Vec<(String, Tensor)>> {
-        tensors(&self.inputs, payload, limits)
+        check_count("outputs", self.outputs.len(), limits)?;
+        tensors("inputs", &self.inputs, payload, limits)
+    }
+
+    /// How long its sender waits: `deadline_ms`, or `parameters.timeout` in microseconds, where 0 is no limit.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for what is no time.
+    pub fn wait(&self) -> Result<Option<Duration>> {
+        if let Some(ms) = self.deadline_ms {
+            if ms < 0.0 || !ms.is_finite() {
+                return Err(wrong("deadline_ms", format!("{ms} is no time")));
+            }
+            let wait = Duration::try_from_secs_f64(ms / 1e3).unwrap_or(MAX_WAIT);
+            return Ok(Some(wait.min(MAX_WAIT)));
+        }
+        let Some(timeout) = self.parameters.get("timeout") else {
+            return Ok(None);
+        };
+        match timeout.as_u64() {
+            Some(0) => Ok(None),
+            Some(us) => Ok(Some(Duration::from_micros(us).min(MAX_WAIT))),
+            None => Err(wrong("timeout", "a number of microseconds is expected")),
+        }
+    }
+
+    /// The larger, the sooner; 0 unless it is said.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for what is no whole number.
+    pub fn priority(&self) -> Result<i32> {
+        let Some(priority) = self.parameters.get("priority") else {
+            return Ok(0);
+        };
+        let priority = priority.as_i64().and_then(|x| i32::try_from(x).ok());
+        priority.ok_or_else(|| wrong("priority", "a whole number of 32 bits is expected"))
     }
 
     /// Whether this output is asked for as bytes; JSON is the protocol's default.
@@ -98,7 +159,7 @@ impl InferResponse {
     /// # Errors
     /// As [`InferRequest::tensors`].
     pub fn tensors(&self, payload: Bytes, limits: &Limits) -> Result<Vec<(String, Tensor)>> {
-        tensors(&self.outputs, payload, limits)
+        tensors("outputs", &self.outputs, payload, limits)
     }
 
     /// Takes the outputs in; returns the bytes of those that are wanted as such.
@@ -117,26 +178,36 @@ impl InferResponse {
     }
 }
 
+fn check_count(what: &'static str, n: usize, limits: &Limits) -> Result<()> {
+    let limit = limits.max_tensors.min(MAX_TENSORS);
+    if n <= limit {
+        return Ok(());
+    }
+    let why = format!("more than the limit of {limit}");
+    Err(Error::new(ErrorKind::TooLarge, what, why))
+}
+
 fn tensors(
+    what: &'static str,
     wired: &[WireTensor],
     mut payload: Bytes,
     limits: &Limits,
 ) -> Result<Vec<(String, Tensor)>> {
-    if wired.len() > limits.max_tensors {
-        let why = format!(
-            "{} tensors, and the limit is {}",
-            wired.len(),
-            limits.max_tensors
-        );
-        return Err(Error::new(ErrorKind::TooLarge, "tensors", why));
-    }
+    check_count(what, wired.len(), limits)?;
+    let mut names = HashSet::with_capacity(wired.len());
     let mut tensors = Vec::with_capacity(wired.len());
+    let mut n_strings = 0;
     for each in wired {
-        let tensor = each.tensor(&mut payload, limits)?;
-        if tensors.iter().any(|(name, _)| *name == each.name) {
-            return Err(wrong(&each.name, "it is given twice"));
+        let name = &each.name;
+        if !names.insert(name) {
+            return Err(wrong(name, "it is given twice"));
         }
-        tensors.push((each.name.clone(), tensor));
+        let tensor = each.tensor(&mut payload, &mut n_strings, limits);
+        let tensor = tensor.map_err(|error| Error {
+            at: quoted(name),
+            ..error
+        })?;
+        tensors.push((name.clone(), tensor));
     }
     if !payload.is_empty() {
         let why = format!("{} bytes belong to no tensor", payload.len());
@@ -146,69 +217,66 @@ fn tensors(
 }
 
 impl WireTensor {
-    /// Takes its bytes from the front of `payload`.
-    fn tensor(&self, payload: &mut Bytes, limits: &Limits) -> Result<Tensor> {
-        let name = &self.name;
+    /// Takes its bytes from the front of `payload`; the caller says whose an error is.
+    fn tensor(
+        &self,
+        payload: &mut Bytes,
+        n_strings: &mut usize,
+        limits: &Limits,
+    ) -> Result<Tensor> {
         let Some(dtype) = dtype(&self.datatype) else {
-            let why = format!("\"{}\" is no datatype of the protocol", self.datatype);
-            return Err(Error::dtype(format!("\"{name}\""), why));
+            let why = format!("{} is no datatype of the protocol", quoted(&self.datatype));
+            return Err(Error::dtype("", why));
         };
         let shape = self.sizes(limits)?;
-        let size = self.parameters.get("binary_data_size");
-        match (&self.data, size) {
-            (Some(_), Some(_)) => Err(wrong(name, "it has both data and binary_data_size")),
-            (None, None) => Err(wrong(name, "it has neither data nor binary_data_size")),
-            (Some(json), None) => data::read(name, dtype, &shape, json),
-            (None, Some(size)) => {
-                let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
-                let size = size.ok_or_else(|| wrong(name, "binary_data_size is no size"))?;
-                if size > payload.len() {
-                    let why = format!("{size} bytes announced, {} left", payload.len());
-                    return Err(wrong(name, why));
-                }
-                let bytes = payload.split_to(size);
-                let tensor = match dtype {
-                    DType::Str => strings(&bytes, &shape)
-                        .and_then(|strings| Tensor::from_strings(&shape, strings)),
-                    DType::Bool if bytes.iter().any(|&x| x > 1) => {
-                        Err(wrong("", "a BOOL is 0 or 1"))
-                    }
-                    _ => Tensor::from_bytes(dtype, &shape, bytes),
-                };
-                tensor.map_err(|error| Error {
-                    at: format!("\"{name}\""),
-                    ..error
-                })
+        if dtype == DType::Str {
+            *n_strings += shape.iter().product::<usize>();
+            if *n_strings > MAX_STRINGS {
+                let why = format!("more than {MAX_STRINGS} strings in one message");
+                return Err(Error::new(ErrorKind::TooLarge, "", why));
             }
+        }
+        match (&self.data, self.parameters.get("binary_data_size")) {
+            (Some(_), Some(_)) => Err(wrong("", "it has both data and binary_data_size")),
+            (None, None) => Err(wrong("", "it has neither data nor binary_data_size")),
+            (Some(json), None) => data::read(dtype, &shape, json),
+            (None, Some(size)) => binary(dtype, &shape, size, payload),
         }
     }
 
     fn sizes(&self, limits: &Limits) -> Result<Vec<usize>> {
-        let name = &self.name;
-        if self.shape.len() > limits.max_rank {
-            let why = format!(
-                "{} axes, and the limit is {}",
-                self.shape.len(),
-                limits.max_rank
-            );
-            return Err(Error::new(ErrorKind::TooLarge, format!("\"{name}\""), why));
+        let too_large = |why| Err(Error::new(ErrorKind::TooLarge, "", why));
+        let max_rank = limits.max_rank.min(MAX_RANK);
+        if self.shape.len() > max_rank {
+            return too_large(format!("more than the limit of {max_rank} axes"));
         }
-        let mut n_elements = 1_usize;
-        let mut sizes = Vec::with_capacity(self.shape.len());
-        for &size in &self.shape {
-            let size = usize::try_from(size).unwrap_or(usize::MAX);
-            // Zero elements allow no other size to be beyond all bounds.
-            n_elements = n_elements.saturating_mul(size.max(1));
-            sizes.push(size);
+        // Zero elements allow no other size to be beyond all bounds.
+        let n_elements = self
+            .shape
+            .iter()
+            .fold(1_u64, |count, &size| count.saturating_mul(size.max(1)));
+        if usize::try_from(n_elements).is_ok_and(|count| count <= limits.max_elements) {
+            return Ok(self.shape.iter().map(|&size| size as usize).collect());
         }
-        if n_elements > limits.max_elements {
-            let why = format!(
-                "{:?} has more than {} elements",
-                self.shape, limits.max_elements
-            );
-            return Err(Error::new(ErrorKind::TooLarge, format!("\"{name}\""), why));
-        }
-        Ok(sizes)
+        too_large(format!(
+            "{:?} has more than {} elements",
+            self.shape, limits.max_elements
+        ))
+    }
+}
+
+fn binary(dtype: DType, shape: &[usize], size: &Value, payload: &mut Bytes) -> Result<Tensor> {
+    let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
+    let size = size.ok_or_else(|| wrong("", "binary_data_size is no size"))?;
+    if size > payload.len() {
+        let why = format!("{size} bytes announced, {} left", payload.len());
+        return Err(wrong("", why));
+    }
+    let bytes = payload.split_to(size);
+    match dtype {
+        DType::Str => Tensor::from_strings(shape, strings(&bytes, shape)?),
+        DType::Bool if bytes.iter().any(|&x| x > 1) => Err(wrong("", "a BOOL is 0 or 1")),
+        _ => Tensor::from_bytes(dtype, shape, bytes),
     }
 }
 
@@ -279,7 +347,7 @@ fn bytes_of(tensor: &Tensor) -> Bytes {
 }
 
 fn wrong(name: &str, why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::InvalidInput, format!("\"{name}\""), why)
+    Error::new(ErrorKind::InvalidInput, quoted(name), why)
 }
 
 pub(super) fn check_header(header: &[u8], limits: &Limits) -> Result<()> {

@@ -1,13 +1,16 @@
 //! What is said in frames.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::frame::Frame;
 use super::infer::{InferRequest, InferResponse, check_header};
+use super::json::{object, quoted};
 use super::{Limits, datatype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Port;
+
+/// Where errors are.
+const HEADER: &str = "header";
 
 /// A client says.
 #[derive(Clone, Debug, Serialize)]
@@ -163,9 +166,9 @@ pub struct UploadChunk {
 }
 
 #[derive(Deserialize)]
-struct Typed<'a> {
-    #[serde(borrow, rename = "type")]
-    name: std::borrow::Cow<'a, str>,
+struct Typed {
+    #[serde(rename = "type")]
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -229,22 +232,22 @@ impl FromClient {
     pub fn read(frame: &Frame, limits: &Limits) -> Result<FromClient> {
         check_header(&frame.header, limits)?;
         let header = &frame.header;
-        Ok(match &*parse::<Typed>(header)?.name {
-            "infer" => FromClient::Infer(parse_owned(header)?),
+        Ok(match &*object::<Typed>(HEADER, header)?.name {
+            "infer" => FromClient::Infer(object(HEADER, header)?),
             "cancel" => FromClient::Cancel {
-                id: parse_owned::<OnlyId>(header)?.id,
+                id: object::<OnlyId>(HEADER, header)?.id,
             },
             "ping" => FromClient::Ping {
-                id: parse_owned::<OnlyId>(header)?.id,
+                id: object::<OnlyId>(HEADER, header)?.id,
             },
-            "upload" => FromClient::Upload(parse_owned(header)?),
-            "upload_chunk" => FromClient::UploadChunk(parse_owned(header)?),
+            "upload" => FromClient::Upload(object(HEADER, header)?),
+            "upload_chunk" => FromClient::UploadChunk(object(HEADER, header)?),
             "open" => {
-                let OpenOf { id, size_bytes } = parse_owned(header)?;
+                let OpenOf { id, size_bytes } = object(HEADER, header)?;
                 FromClient::Open { id, size_bytes }
             }
             "part" => {
-                let PartOf { id, index, count } = parse_owned(header)?;
+                let PartOf { id, index, count } = object(HEADER, header)?;
                 FromClient::Part { id, index, count }
             }
             other => return Err(unknown(other)),
@@ -258,24 +261,24 @@ impl FromWorker {
     pub fn read(frame: &Frame, limits: &Limits) -> Result<FromWorker> {
         check_header(&frame.header, limits)?;
         let header = &frame.header;
-        Ok(match &*parse::<Typed>(header)?.name {
-            "hello" => FromWorker::Hello(parse_owned(header)?),
+        Ok(match &*object::<Typed>(HEADER, header)?.name {
+            "hello" => FromWorker::Hello(object(HEADER, header)?),
             "models" => FromWorker::Models {
-                models: parse_owned::<ModelsOf>(header)?.models,
+                models: object::<ModelsOf>(HEADER, header)?.models,
             },
-            "output" => FromWorker::Output(parse_owned(header)?),
-            "error" => FromWorker::Error(parse_owned(header)?),
+            "output" => FromWorker::Output(object(HEADER, header)?),
+            "error" => FromWorker::Error(object(HEADER, header)?),
             "pong" => {
-                let PongOf { id, queue_depth } = parse_owned(header)?;
+                let PongOf { id, queue_depth } = object(HEADER, header)?;
                 FromWorker::Pong { id, queue_depth }
             }
             "draining" => FromWorker::Draining {},
             "upload_state" => {
-                let UploadStateOf { id, offset } = parse_owned(header)?;
+                let UploadStateOf { id, offset } = object(HEADER, header)?;
                 FromWorker::UploadState { id, offset }
             }
             "uploaded" => {
-                let UploadedOf { id, model } = parse_owned(header)?;
+                let UploadedOf { id, model } = object(HEADER, header)?;
                 FromWorker::Uploaded { id, model }
             }
             "opened" => {
@@ -283,7 +286,7 @@ impl FromWorker {
                     id,
                     subject,
                     part_bytes,
-                } = parse_owned(header)?;
+                } = object(HEADER, header)?;
                 FromWorker::Opened {
                     id,
                     subject,
@@ -291,11 +294,11 @@ impl FromWorker {
                 }
             }
             "working" => {
-                let WorkingOf { id, worker_id } = parse_owned(header)?;
+                let WorkingOf { id, worker_id } = object(HEADER, header)?;
                 FromWorker::Working { id, worker_id }
             }
             "part" => {
-                let PartOf { id, index, count } = parse_owned(header)?;
+                let PartOf { id, index, count } = object(HEADER, header)?;
                 FromWorker::Part { id, index, count }
             }
             other => return Err(unknown(other)),
@@ -328,17 +331,7 @@ impl PortOf {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(header: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(header)
-        .map_err(|error| Error::new(ErrorKind::InvalidInput, "header", error.to_string()))
-}
-
-fn parse_owned<T: DeserializeOwned>(header: &[u8]) -> Result<T> {
-    parse(header)
-}
-
 fn unknown(name: &str) -> Error {
-    let name: String = name.chars().take(64).collect();
-    let why = format!("\"{name}\" is no type of message");
-    Error::new(ErrorKind::InvalidInput, "header", why)
+    let why = format!("{} is no type of message", quoted(name));
+    Error::new(ErrorKind::InvalidInput, HEADER, why)
 }

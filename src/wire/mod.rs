@@ -3,12 +3,15 @@
 //!
 //! Everything here comes from outside: counts and sizes are held against [`Limits`] before anything is allocated.
 
+mod body;
 mod data;
 mod datatype;
 mod frame;
 mod infer;
+mod json;
 mod message;
 
+pub use body::{HEADER_LENGTH, write_body};
 pub use datatype::{datatype, dtype};
 pub use frame::Frame;
 pub use infer::{InferRequest, InferResponse, Parameters, WantedOutput, WireTensor};

@@ -16,6 +16,13 @@ function value(name, dims, type = FLOAT32) {
 
 const modelOf = graph => Uint8Array.from([...number(1, 8), ...bytes(7, graph), ...bytes(8, number(2, 13))])
 
+/** A model that gives its input back: `y = x`, both of one of ONNX's types, `[rows, 3]`. */
+export function sameModel(type) {
+  const node = [...text(1, "x"), ...text(2, "y"), ...text(4, "Identity")]
+  const ports = [...bytes(11, value("x", ["rows", 3], type)), ...bytes(12, value("y", ["rows", 3], type))]
+  return modelOf([...bytes(1, node), ...text(2, "same"), ...ports])
+}
+
 /** The bytes of a model with `depth` nodes in a row over `x: float32[4]`; what comes out is `y`. */
 export function chainModel(depth, op = "Sin") {
   const name = at => (at === 0 ? "x" : at === depth ? "y" : `v${at}`)

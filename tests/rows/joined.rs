@@ -1,10 +1,10 @@
 //! Runs of joined rows against runs of each alone, on the CPU.
 
 use sentinel_inference::backend::cpu::evaluate;
-use sentinel_inference::error::{Error, Result};
+use sentinel_inference::error::Result;
 use sentinel_inference::graph::{Graph, specialize};
 use sentinel_inference::passes::{self, Rows};
-use sentinel_inference::session::{Options, Provider, Session};
+use sentinel_inference::session::{Joining, Options, Provider, Session};
 use sentinel_inference::tensor::Tensor;
 
 /// The graph as it runs with joined rows, and what the analysis says of it.
@@ -56,55 +56,27 @@ pub fn alone_and_joined_by(
     rows: &Rows,
     items: &[Vec<Tensor>],
 ) -> Result<Vec<(Tensor, Tensor)>> {
-    let inputs = rows.inputs.iter().enumerate().map(|(idx, (_, axis))| {
-        let parts: Vec<&Tensor> = items.iter().map(|item| &item[idx]).collect();
-        axis.map_or_else(|| Ok(parts[0].clone()), |axis| join(&parts, axis))
+    let joining = Joining::of(rows);
+    let named = |item: &Vec<Tensor>| {
+        let names = rows.inputs.iter().map(|(name, _)| name.clone());
+        names.zip(item.iter().cloned()).collect::<Vec<_>>()
+    };
+    let parts: Vec<_> = items.iter().map(named).collect();
+    let inputs = joining.join(&parts)?.into_iter().map(|(_, tensor)| tensor);
+    let outputs = run(joined.clone(), &inputs.collect::<Vec<_>>())?;
+    let names = rows.outputs.iter().map(|(name, _)| name.clone());
+    let carried = rows.inputs.iter().position(|(_, axis)| axis.is_some());
+    let n_rows = items.iter().map(|item| {
+        let at = carried.expect("an input carries rows");
+        item[at].sizes()[rows.inputs[at].1.expect("it carries rows")]
     });
-    let joined = run(joined.clone(), &inputs.collect::<Result<Vec<_>>>()?)?;
+    let split = joining.split(names.zip(outputs).collect(), &n_rows.collect::<Vec<_>>())?;
     let mut pairs = Vec::new();
-    for (item_idx, item) in items.iter().enumerate() {
+    for (item, part) in items.iter().zip(split) {
         let outputs = run(alone.clone(), item)?;
-        for ((alone, joined), (name, axis)) in outputs.into_iter().zip(&joined).zip(&rows.outputs) {
-            let part = match axis {
-                None => joined.clone(),
-                Some(axis) => part(joined, *axis, item_idx, items.len())
-                    .ok_or_else(|| Error::shape(name, "it does not split into the items"))?,
-            };
-            pairs.push((alone, part));
-        }
+        pairs.extend(outputs.into_iter().zip(part.into_iter().map(|(_, x)| x)));
     }
     Ok(pairs)
-}
-
-fn join(parts: &[&Tensor], axis: usize) -> Result<Tensor> {
-    let mut sizes = parts[0].sizes().to_vec();
-    let n_before: usize = sizes[..axis].iter().product();
-    sizes[axis] = parts.iter().map(|part| part.sizes()[axis]).sum();
-    let mut bytes = Vec::new();
-    for before in 0..n_before {
-        for part in parts {
-            let stride = part.bytes().len() / n_before;
-            bytes.extend(&part.bytes()[before * stride..(before + 1) * stride]);
-        }
-    }
-    Tensor::from_bytes(parts[0].dtype(), &sizes, bytes)
-}
-
-fn part(joined: &Tensor, axis: usize, idx: usize, n_parts: usize) -> Option<Tensor> {
-    let mut sizes = joined.sizes().to_vec();
-    if *sizes.get(axis)? % n_parts != 0 {
-        return None;
-    }
-    let n_before: usize = sizes[..axis].iter().product();
-    sizes[axis] /= n_parts;
-    let stride = joined.bytes().len() / n_before.max(1);
-    let own = stride / n_parts;
-    let mut bytes = Vec::new();
-    for before in 0..n_before {
-        let start = before * stride + idx * own;
-        bytes.extend(&joined.bytes()[start..start + own]);
-    }
-    Tensor::from_bytes(joined.dtype(), &sizes, bytes).ok()
 }
 
 /// Numbers without end that follow from a seed.

@@ -5,7 +5,9 @@ use std::fmt::Write;
 use sentinel_inference::backend::webgpu::native::NativeDevice;
 use sentinel_inference::kernel::Capabilities;
 
-/// One line for the CPU, and a few for each WebGPU adapter.
+use crate::runner::library;
+
+/// One line for the CPU, a few for each WebGPU adapter, and what there is of ONNX Runtime.
 pub fn list() -> String {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut list = format!("cpu     {threads} threads\n");
@@ -20,7 +22,28 @@ pub fn list() -> String {
             writeln!(list, "        {line}").expect("strings take what is written");
         }
     }
+    for line in onnxruntime() {
+        writeln!(list, "{line}").expect("strings take what is written");
+    }
     list
+}
+
+fn onnxruntime() -> Vec<String> {
+    match library() {
+        Ok(library) => vec![
+            format!("onnxruntime  {}, found {}", library.version, library.found),
+            format!("        library   {}", library.path.display()),
+            format!("        providers {}", library.providers.join(" ")),
+        ],
+        Err(error) => {
+            let lines = error.why.split("; ").enumerate();
+            let lines = lines.map(|(at, line)| match at {
+                0 => format!("onnxruntime  {line}"),
+                _ => format!("        {line}"),
+            });
+            lines.collect()
+        }
+    }
 }
 
 fn facts(caps: &Capabilities) -> [String; 3] {

@@ -18,6 +18,16 @@ export { env, Tensor } from "onnxruntime-common"
 export type { OnnxValue, TypedTensor } from "onnxruntime-common"
 export { gpuMemory } from "./device.js"
 export { devices, type Device } from "./devices.js"
+export {
+  DistributedInferenceEngine,
+  type DistributedStatistics,
+  type WorkerEvent,
+  type WorkerListener,
+  type WorkerStatistics,
+} from "./distributed/engine.js"
+export type { WorkerView } from "./distributed/balance.js"
+export type { WorkerTarget } from "./distributed/link.js"
+export type { ChooseWorker, DistributedEngineOptions, LocalOptions, RequestView } from "./distributed/options.js"
 export { DIFF_TOLERANCES, type Diff, type DiffFeeds, type DiffOptions, type DiffSide, type DiffStep, type DiffValue } from "./diff.js"
 export type { Progress, ProgressListener } from "./download.js"
 export { ERROR_CODES, SentinelError, type ErrorCode } from "./errors.js"

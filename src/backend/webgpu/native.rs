@@ -13,7 +13,7 @@ const AT: &str = "webgpu";
 /// Which adapter to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdapterChoice {
-    /// A part of the adapter's name, in any case.
+    /// Words that the adapter's name has, in any case.
     pub name: Option<String>,
     pub low_power: bool,
     /// Only a software adapter.
@@ -68,10 +68,18 @@ impl NativeDevice {
                 let adapters = instance.enumerate_adapters(gpu::Backends::all()).await;
                 let wanted = name.to_lowercase();
                 let named = |adapter: &gpu::Adapter| {
-                    adapter.get_info().name.to_lowercase().contains(&wanted)
+                    let name = adapter.get_info().name.to_lowercase();
+                    wanted.split_whitespace().all(|word| name.contains(word))
                 };
+                let names = adapters.iter().map(|adapter| adapter.get_info().name);
+                let known: Vec<String> = names.collect();
                 let found = adapters.into_iter().find(named);
-                found.ok_or_else(|| none(format!("no name contains {name}")))?
+                found.ok_or_else(|| {
+                    none(format!(
+                        "no name has {name}: there are {}",
+                        known.join(", ")
+                    ))
+                })?
             }
             None => instance
                 .request_adapter(&gpu::RequestAdapterOptions {

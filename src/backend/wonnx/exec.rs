@@ -53,6 +53,15 @@ impl WonnxSession {
     /// no adapter; `OUT_OF_MEMORY` and `DEVICE_LOST` from the GPU; `INTERNAL` for a shader that
     /// the GPU refuses.
     pub async fn create(model: &[u8]) -> Result<WonnxSession> {
+        WonnxSession::create_on(model, None).await
+    }
+
+    /// [`WonnxSession::create`] on the adapter with this name; without one, on that of
+    /// `WGPU_ADAPTER_NAME`.
+    ///
+    /// # Errors
+    /// As [`WonnxSession::create`].
+    pub async fn create_on(model: &[u8], adapter: Option<&str>) -> Result<WonnxSession> {
         let model = ModelProto::parse_from_bytes(model)
             .map_err(|error| Error::parse(AT, error.to_string()))?;
         let graph = model.get_graph();
@@ -70,9 +79,9 @@ impl WonnxSession {
             return Err(Error::unsupported(AT, why));
         }
 
-        let gpu = compat::open(&AdapterChoice::from_env())
-            .await
-            .map_err(failed)?;
+        let mut choice = AdapterChoice::from_env();
+        choice.name = adapter.map(str::to_owned).or(choice.name);
+        let gpu = compat::open(&choice).await.map_err(failed)?;
         let session = gpu.checked(build(model)).await.map_err(failed)??;
         Ok(WonnxSession {
             gpu,

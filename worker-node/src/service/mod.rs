@@ -1,14 +1,40 @@
 //! Models by name and version, and inference with them: what HTTP, WebSocket and NATS are doors to.
 
+mod catalog;
+mod lane;
+mod model;
+mod queue;
+mod repository;
+#[cfg(test)]
+mod tests;
+mod told;
+mod upload;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sentinel_inference::error::{Error, Result};
+use futures_util::StreamExt;
+use sentinel_inference::error::{Error, ErrorKind, Result};
 use sentinel_inference::schedule::{Latencies, Snapshot};
 use sentinel_inference::tensor::Tensor;
 use sentinel_inference::wire::{ModelOf, Upload};
 use tokio::sync::watch;
+
+use crate::runner;
+use catalog::{Catalog, Found, Wish, blocking};
+use model::{Model, Unchecked};
+use queue::Refused;
+use repository::Repository;
+
+use upload::{Announced, Uploads};
+
+pub use told::told;
+
+/// Models that are loaded at the same time when the worker starts.
+const N_LOADING: usize = 4;
+/// How often a model may be replaced under a request that is about to reach it.
+const MAX_TRIES: u32 = 8;
 
 /// What the service is made with.
 #[derive(Clone, Debug)]
@@ -79,7 +105,11 @@ pub struct ModelStatistics {
 }
 
 /// The models of a repository.
-pub struct Service;
+pub struct Service {
+    catalog: Arc<Catalog>,
+    /// Where they are allowed.
+    uploads: Option<Arc<Uploads>>,
+}
 
 impl Service {
     /// Reads the repository and loads every model's latest version; a model that cannot be loaded is
@@ -88,13 +118,32 @@ impl Service {
     /// # Errors
     /// `IO` for a repository that cannot be read; `MODEL_UNSUPPORTED` for a provider that this machine does not have.
     pub async fn open(options: ServiceOptions) -> Result<Arc<Service>> {
-        let _ = options;
-        unimplemented!()
+        let folder = options.model_repository.clone();
+        let (provider, adapter) = (options.provider, options.adapter.clone());
+        let repository = blocking(move || {
+            runner::check(provider, adapter.as_deref())?;
+            Repository::open(&folder)
+        });
+        let repository = repository.await?;
+        let names = repository.names()?;
+        let catalog = Catalog::new(repository, options);
+        let loads = futures_util::stream::iter(names);
+        let load = async |name: String| {
+            // Why a model cannot be loaded is in the list of models.
+            let _ = catalog.load(&name, Wish::Latest).await;
+        };
+        loads.for_each_concurrent(N_LOADING, load).await;
+        let uploads = catalog
+            .options
+            .allow_upload
+            .then(|| Uploads::open(catalog.clone()));
+        let uploads = uploads.transpose()?.map(Arc::new);
+        Ok(Arc::new(Service { catalog, uploads }))
     }
 
     /// Every model and version of the repository.
     pub fn models(&self) -> Vec<ModelOf> {
-        unimplemented!()
+        self.catalog.models()
     }
 
     /// A version that is ready; the latest, unless one is named.
@@ -102,13 +151,19 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND`; `WORKER_UNAVAILABLE` while it is loading or unloading.
     pub fn model(&self, name: &str, version: Option<&str>) -> Result<ModelOf> {
-        let _ = (name, version);
-        unimplemented!()
+        match self.catalog.find(name, version)? {
+            Found::Ready(model) => Ok(model.told("READY")),
+            Found::Idle(version) => {
+                let at = format!("model {name} version {version}");
+                let why = "it is loaded when an inference asks for it";
+                Err(Error::new(ErrorKind::WorkerUnavailable, at, why))
+            }
+        }
     }
 
     /// Changes whenever [`Service::models`] does.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        unimplemented!()
+        self.catalog.changes()
     }
 
     /// Runs one request, together with others where that is allowed. To drop the future is to cancel the request.
@@ -116,9 +171,47 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND`, `QUEUE_FULL`, `TIMEOUT`, `RELEASED` when the model is unloaded before it ran, `INTERNAL` for a panic, and
     /// what the model makes of the inputs.
-    pub async fn infer(&self, request: Infer) -> Result<Answer> {
-        let _ = request;
-        unimplemented!()
+    pub async fn infer(&self, mut request: Infer) -> Result<Answer> {
+        for _ in 0..MAX_TRIES {
+            let model = self.ready(&request).await?;
+            let submitted = model.submit(Unchecked {
+                inputs: request.inputs,
+                outputs: request.outputs,
+                deadline: request.deadline,
+                priority: request.priority,
+            })?;
+            match submitted {
+                Ok(pending) => {
+                    let done = pending.answer().await.map_err(|error| told(&error))?;
+                    return Ok(Answer {
+                        model: request.model,
+                        version: model.version.to_string(),
+                        outputs: done.outputs,
+                        provider: model.provider,
+                        queued: done.queued,
+                        computed: done.computed,
+                        batch_size: done.batch_size,
+                    });
+                }
+                Err(Refused::Closed(given)) => {
+                    request.inputs = given.inputs;
+                    request.outputs = given.outputs;
+                }
+                Err(Refused::Full(n_waiting)) => {
+                    let at = format!("model {}", request.model);
+                    let why = format!("{n_waiting} requests wait, and no more may");
+                    return Err(Error::new(ErrorKind::QueueFull, at, why));
+                }
+                Err(Refused::Broken(error)) => {
+                    let at = format!("model {}", request.model);
+                    let why = format!("it is not ready any more: {error}");
+                    return Err(Error::new(ErrorKind::WorkerUnavailable, at, why));
+                }
+            }
+        }
+        let at = format!("model {}", request.model);
+        let why = "it is replaced again and again";
+        Err(Error::new(ErrorKind::WorkerUnavailable, at, why))
     }
 
     /// Loads a model's latest version, or loads it again when its file has changed; requests to the former one finish there.
@@ -126,8 +219,8 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND`, and what the reader and the session find.
     pub async fn load(&self, name: &str) -> Result<()> {
-        let _ = name;
-        unimplemented!()
+        let loaded = self.catalog.load(name, Wish::Latest).await;
+        loaded.map(drop).map_err(|error| told(&error))
     }
 
     /// Takes no more requests for it, and gives it back when those in flight have their answers.
@@ -135,22 +228,23 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND`.
     pub async fn unload(&self, name: &str) -> Result<()> {
-        let _ = name;
-        unimplemented!()
+        self.catalog.unload(name).await
     }
 
     /// Of every model that is loaded.
     pub fn statistics(&self) -> Vec<ModelStatistics> {
-        unimplemented!()
+        let loaded = self.catalog.loaded().into_iter();
+        loaded.map(|model| model.statistics()).collect()
     }
 
-    /// Begins or goes on with an upload: how many bytes are there already.
+    /// Begins or goes on with an upload: how many bytes are there already. Where all are, it is to be finished.
     ///
     /// # Errors
     /// `UNAUTHORIZED` without `--allow-upload`; `TOO_LARGE`; `INVALID_INPUT` for a name, version or hash that is none.
     pub async fn begin_upload(&self, upload: &Upload) -> Result<u64> {
-        let _ = upload;
-        unimplemented!()
+        let (uploads, upload) = self.uploading(upload)?;
+        let begun = blocking(move || uploads.begin(&upload)).await;
+        begun.map_err(|error| told(&error))
     }
 
     /// Appends to an upload, at the offset that the worker has told: how many bytes are there now.
@@ -158,8 +252,10 @@ impl Service {
     /// # Errors
     /// As [`Service::begin_upload`]; `INVALID_INPUT` at another offset.
     pub async fn append_upload(&self, upload: &Upload, offset: u64, bytes: &[u8]) -> Result<u64> {
-        let _ = (upload, offset, bytes);
-        unimplemented!()
+        let (uploads, upload) = self.uploading(upload)?;
+        let bytes = bytes.to_vec();
+        let appended = blocking(move || uploads.append(&upload, offset, &bytes)).await;
+        appended.map_err(|error| told(&error))
     }
 
     /// Verifies a whole upload, puts it into the repository at once and loads it.
@@ -167,17 +263,47 @@ impl Service {
     /// # Errors
     /// `INVALID_INPUT` when it is not the bytes of its hash, which are then thrown away; what loading finds.
     pub async fn finish_upload(&self, upload: &Upload) -> Result<ModelOf> {
-        let _ = upload;
-        unimplemented!()
+        let (uploads, upload) = self.uploading(upload)?;
+        let (name, version) = (upload.name.clone(), upload.version);
+        let finished = blocking(move || uploads.finish(&upload)).await;
+        finished.map_err(|error| told(&error))?;
+        let loaded = self.catalog.load(&name, Wish::Version(version)).await;
+        let model = loaded.map_err(|error| told(&error))?;
+        Ok(model.told("READY"))
     }
 
     /// Takes no more requests; done when those in flight have their answers.
     pub async fn drain(&self) {
-        unimplemented!()
+        self.catalog.drain().await;
     }
-}
 
-/// What may be told to those outside of an error of ours: no paths, no panics' texts.
-pub fn told(error: &Error) -> Error {
-    error.clone()
+    fn uploading(&self, upload: &Upload) -> Result<(Arc<Uploads>, Announced)> {
+        let Some(uploads) = &self.uploads else {
+            let why = "this worker takes no models; --allow-upload would let it";
+            return Err(Error::new(ErrorKind::Unauthorized, "upload", why));
+        };
+        let announced = Announced::new(upload, self.catalog.options.max_upload_bytes)?;
+        Ok((uploads.clone(), announced))
+    }
+
+    /// The model that a request is for; a version that is not loaded yet is.
+    async fn ready(&self, request: &Infer) -> Result<Arc<Model>> {
+        let version = match self
+            .catalog
+            .find(&request.model, request.version.as_deref())?
+        {
+            Found::Ready(model) => return Ok(model),
+            Found::Idle(version) => version,
+        };
+        let load = self.catalog.load(&request.model, Wish::OnDemand(version));
+        let Some(deadline) = request.deadline else {
+            return load.await.map_err(|error| told(&error));
+        };
+        let loaded = tokio::time::timeout_at(deadline.into(), load).await;
+        loaded.unwrap_or_else(|_| {
+            let at = format!("model {} version {version}", request.model);
+            let why = "the request's time is over, and it is still being loaded";
+            Err(Error::new(ErrorKind::Timeout, at, why))
+        })
+    }
 }

@@ -5,12 +5,12 @@ import type { Handle } from "../instance.js"
 import { disposeOnGpu } from "../tensors.js"
 import { loadScheduler, type Placement, type Scheduler, type Statistics } from "../wasm.js"
 import { Aborts } from "./aborts.js"
+import { cancelled, checkNames, copyOf, expired, named, notStarted } from "./inputs.js"
 import { signature, type Joining, type Tensors } from "./join.js"
 import { Lanes, type LaneState } from "./lanes.js"
 import type { ModelFacts } from "./lane.js"
 import { map, type MapItem, type MapOptions, type SettledItem } from "./map.js"
 import { batchPolicy, inputPlan, wrongOption, type BatchEngineOptions, type BatchPolicy, type InputOptions, type InputPlan } from "./options.js"
-import { own } from "./own.js"
 import { openLanes } from "./places.js"
 import { openScheduler } from "./scheduler.js"
 import { Turns } from "./turns.js"
@@ -430,26 +430,3 @@ export class BatchInferenceEngine {
     this.#idle.release()
   }
 }
-
-/** The inputs as they are now: the object may be used again for the next ones. */
-function copyOf(id: string, inputs: Tensors): Tensors {
-  if (typeof inputs === "object" && inputs !== null) return { ...inputs }
-  throw new SentinelError("INVALID_INPUT", `"${id}": expected an object of tensors by input name`)
-}
-
-function checkNames(id: string, feeds: Tensors, known: readonly string[]): void {
-  const missing = known.find(name => own(feeds, name) === undefined)
-  const unknown = Object.keys(feeds).find(name => !known.includes(name))
-  const wrong = missing ?? unknown
-  if (wrong === undefined) return
-  const why = wrong === missing ? "is missing" : "is not in the model"
-  throw new SentinelError("INVALID_INPUT", `"${id}": input "${wrong}" ${why}; the model's inputs are "${known.join('", "')}"`)
-}
-
-function named(id: string | undefined, error: SentinelError): SentinelError {
-  return new SentinelError(error.code, `"${id ?? ""}": ${error.message}`, { cause: error })
-}
-
-const cancelled = (id: string) => new SentinelError("CANCELLED", `"${id}": cancelled by its signal`)
-const expired = (id: string) => new SentinelError("TIMEOUT", `"${id}": no outputs within its time`)
-const notStarted = () => new SentinelError("INVALID_INPUT", "the engine is not started: await engine.start()")

@@ -116,12 +116,12 @@ export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal !== undefined && typeof signal?.addEventListener !== "function") throw wrongOption("signal", "an AbortSignal", signal)
 }
 
-function count(name: string, value: number, least: number, most: number): number {
+export function count(name: string, value: number, least: number, most: number): number {
   if (Number.isInteger(value) && value >= least && value <= most) return value
   throw wrongOption(name, `a whole number from ${least} to ${most}`, value)
 }
 
-function milliseconds(name: string, value: number): number {
+export function milliseconds(name: string, value: number): number {
   if (typeof value === "number" && value >= 0 && value < 2 ** 31) return value
   throw wrongOption(name, "milliseconds from 0 to 2^31", value)
 }

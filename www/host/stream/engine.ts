@@ -4,9 +4,10 @@ import type { Tensors } from "../batch/join.js"
 import { batchPolicy, inputPlan, wrongOption, type BatchEngineOptions, type InputOptions } from "../batch/options.js"
 import { SentinelError, toSentinelError } from "../errors.js"
 import { Handle, type Instance } from "../instance.js"
+import { Listeners } from "../listeners.js"
 import { disposeOnGpu } from "../tensors.js"
 import { loadScheduler, type Placement, type SchedulerModule } from "../wasm.js"
-import { Listeners, type StreamListener } from "./events.js"
+import type { StreamEvent, StreamListener } from "./events.js"
 import { streamPlan, type StreamOptions, type StreamResult } from "./options.js"
 import { openPreparation } from "./preparation.js"
 import { Results } from "./results.js"
@@ -47,7 +48,7 @@ export class StreamingInferenceEngine {
   readonly #world: StreamWorld
   readonly #batcher: StreamBatcher
   readonly #streams = new Map<string, Stream>()
-  readonly #listeners = new Listeners()
+  readonly #listeners = new Listeners<StreamEvent>("stream")
   #scheduler: Instance<SchedulerModule> | undefined
   #turn: Promise<void> | undefined
   #isStopped = false

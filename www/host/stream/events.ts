@@ -1,4 +1,3 @@
-import { wrongOption } from "../batch/options.js"
 import type { SentinelError } from "../errors.js"
 import type { SourceEvent } from "./media.js"
 
@@ -18,20 +17,3 @@ export interface StreamEvent {
 }
 
 export type StreamListener = (event: StreamEvent) => void
-
-/** Those who want to be told. */
-export class Listeners {
-  readonly #listeners = new Set<StreamListener>()
-
-  add(kind: "stream", listener: StreamListener): () => void {
-    if (kind !== "stream") throw wrongOption("on", '"stream"', kind)
-    if (typeof listener !== "function") throw wrongOption("on", "a function", listener)
-    this.#listeners.add(listener)
-    return () => { this.#listeners.delete(listener) }
-  }
-
-  // In a turn of its own: a listener may call the engine back, and one that throws ends nothing here.
-  tell(event: StreamEvent): void {
-    for (const listener of this.#listeners) queueMicrotask(() => { if (this.#listeners.has(listener)) listener(event) })
-  }
-}
