@@ -78,11 +78,16 @@ export class WorkersView {
 
   statistics(statistics: DistributedStatistics | undefined): void {
     this.#showRows(statistics?.workers ?? [])
-    if (statistics === undefined) return
+    if (statistics === undefined) return this.#clear()
     for (const [name, value] of this.#counters) value.textContent = SHOWN[name]?.(statistics) ?? "–"
     if (this.#isRunning) this.#rate.push(statistics.throughput, statistics.throughput.toFixed(0))
     const bars = statistics.workers.map(({ url, done }) => ({ label: url, value: done }))
     this.#share.show(bars, `${statistics.totalOutputs} done`)
+  }
+
+  #clear(): void {
+    for (const value of this.#counters.values()) set(value, "–")
+    this.#share.clear()
   }
 
   #enable(): void {
