@@ -73,7 +73,7 @@ test("nobody_there_is_told_at_once_and_means_busy_later", real, async () => {
   await assertLinkError(open(), "worker", "WORKER_UNAVAILABLE", /no worker is there \(sentinel-worker --nats nats:/)
   const worker = await workerThat()
   const link = await open()
-  await worker.close()
+  await worker.connection.drain()
   const error = await link.run(request()).catch(thrown => thrown)
   assert.deepEqual([error.blame, error.code, error.retryAfterMs], ["busy", "WORKER_UNAVAILABLE", 500], error.message)
   await link.close()
@@ -99,6 +99,7 @@ test("a_token_is_that_of_the_server", real, async () => {
       await assertLinkError(open({ url, token: "wrong" }), "setting", "UNAUTHORIZED", /refuses the token/)
     }
     const worker = await startNatsWorker(guarded, { token: "geheim" })
+    await (await open({ url: guarded.url.replace("nats://", "nats://geheim@") })).close()
     const link = await open({ url: guarded.url, token: "geheim" })
     assert.deepEqual([...(await link.run(request())).y.data], [1, 2, 3])
     await link.close()
