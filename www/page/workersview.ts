@@ -125,9 +125,10 @@ export class WorkersView {
     const figures = Array.from({ length: 5 }, () => element("td", "number"))
     const actions = element("td", "")
     if (url !== "local") {
-      const remove = element("button", "remove", "Remove")
+      const remove = element("button", "remove", "×")
       remove.setAttribute("type", "button")
       remove.setAttribute("aria-label", `Remove ${url}`)
+      remove.title = "Remove"
       remove.addEventListener("click", () => this.#remove(url))
       actions.append(remove)
     }
