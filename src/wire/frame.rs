@@ -60,7 +60,7 @@ impl Frame {
     pub fn write<T: Serialize>(header: &T, tensors: &[Bytes]) -> Bytes {
         let mut message = vec![0; 4];
         serde_json::to_writer(&mut message, header).expect("headers have text for keys");
-        while !tensors.is_empty() && message.len() % ALIGNMENT != 0 {
+        while !tensors.is_empty() && !message.len().is_multiple_of(ALIGNMENT) {
             message.push(b' ');
         }
         let length = u32::try_from(message.len() - 4).expect("headers are small");

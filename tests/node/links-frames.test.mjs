@@ -111,6 +111,9 @@ test("aligned_elements_are_not_copied_and_others_once", () => {
   const { y } = host.readTensors(header.outputs, shifted, ["y"], [])
   assert.notEqual(y.data.buffer, shifted.buffer)
   assert.deepEqual([...y.data], [1, 2])
+  const buffer = Buffer.from(new Uint8Array(payload.length + 1).buffer, 1)
+  buffer.set(payload)
+  assert.deepEqual([...host.readTensors(header.outputs, buffer, ["y"], []).y.data], [1, 2])
 })
 
 test("four_bit_tensors_are_refused_before_they_are_sent", () => {

@@ -8,6 +8,7 @@ import { inRepository } from "../node/support.mjs"
 import { runChecks } from "./support/checks.mjs"
 import { scaleBytes, stubScale } from "./support/scale.mjs"
 import { makeRepository, startNats, startWorker, withoutNats, withoutWorker } from "./support/workers.mjs"
+import { joinNats } from "./stub/nats.mjs"
 import { startStub } from "./stub/worker.mjs"
 
 const TOKEN = "a token of this test"
@@ -38,6 +39,16 @@ suite("the client of the text and the worker of the text", () => {
   test("http", t => withStub({}, stub => checkText(t, "http", { url: stub.url("http") })))
   test("websocket", t => withStub({}, stub => checkText(t, "websocket", { url: stub.url("ws") + "/v2/ws" })))
   test("uploads", t => withStub({ loadUpload: () => stubScale() }, stub => checkText(t, "uploads", { url: stub.url("ws") + "/v2/ws", upload })))
+  test("nats", { skip: withoutNats }, t => withStub({}, first => withStub({}, async second => {
+    const nats = await startNats({ maxPayloadBytes: 64 << 10 })
+    const doors = [await joinNats(first, nats.url), await joinNats(second, nats.url)]
+    try {
+      await checkText(t, "nats", { url: nats.url, workers: 2 })
+    } finally {
+      await Promise.all(doors.map(door => door.end()))
+      await nats.end()
+    }
+  })))
   test("access", t => withStub({ token: TOKEN, allowedOrigins: [ORIGIN] }, stub =>
     checkText(t, "access", { url: stub.url("ws") + "/v2/ws", token: TOKEN, origin: ORIGIN })))
 })

@@ -1,9 +1,12 @@
 //! `sentinel-worker`: the engine as a native program.
 
+mod bench;
+mod channel;
 mod context;
 mod devices;
 mod run;
 mod runner;
+mod serve;
 mod service;
 mod time;
 
@@ -11,20 +14,26 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sentinel_inference::error::Result;
 use sentinel_inference::session::Provider;
 use sentinel_inference::trace::enable;
 use service::ProviderChoice;
 
-/// The native worker of sentinel-inference.
+/// The native worker of sentinel-inference: serves models over HTTP, WebSocket and NATS, unless there is a command.
 #[derive(Parser)]
 #[command(name = "sentinel-worker", version, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Option<serve::Options>,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// Loads a worker with requests and tells how many it answers, and how fast.
+    Bench(Box<bench::BenchArguments>),
     /// Lists what models can run on here.
     Devices,
     /// Runs a model once and writes its outputs.
@@ -73,7 +82,23 @@ fn main() -> ExitCode {
         eprintln!("{}: SENTINEL_DEBUG: {error}", error.kind.code());
         return ExitCode::FAILURE;
     }
-    let done = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    let done = match (arguments.command, arguments.serve) {
+        (Some(command), _) => carry_out(command),
+        (None, serve) => serve::serve(&serve.expect("its options are required without a command")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", error.kind.code());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<()> {
+    match command {
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices => {
             print!("{}", devices::list());
             Ok(())
@@ -91,12 +116,5 @@ fn main() -> ExitCode {
             output,
             provider,
         } => time::time(&model, &inputs, &output, provider),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}: {error}", error.kind.code());
-            ExitCode::FAILURE
-        }
     }
 }

@@ -2,9 +2,10 @@
 import { existsSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { paintFor } from "../cli/terminal.js"
-import { SentinelError } from "../host/index.js"
+import { InferenceSession, SentinelError } from "../host/index.js"
 import { runBatches, showBatches, type BatchReport } from "./batch.js"
 import { digits } from "./digits.js"
+import { runDistributed, showDistributed, type DistributedReport } from "./distributed.js"
 import { fileType } from "./filetype.js"
 import { findGpu, type Gpu } from "./gpu.js"
 import { once } from "./once.js"
@@ -59,12 +60,13 @@ function prepared(args: DemoArguments): (gpu: Gpu) => Promise<unknown[]> {
     }
     case "batch":
     case "async":
-    case "stream": {
+    case "stream":
+    case "distributed": {
       const { mode } = args
       const [name = "digits", ...others] = args.models
       if (others.length > 0) throw new SentinelError("INVALID_INPUT", `--model: --mode ${mode} takes one, got ${args.models.join(", ")}`)
       const subject = subjectOf(name, files, args.seed)
-      return async () => [await runEngine(subject, mode, args)]
+      return async () => [await (mode === "distributed" ? spread(subject, args) : runEngine(subject, mode, args))]
     }
   }
 }
@@ -85,6 +87,37 @@ async function runParts(parts: readonly Part[], args: DemoArguments, gpu: Gpu): 
     if (!args.json) print(`${showPart(part, result, paint)}\n`)
   }
   return results
+}
+
+async function spread(subject: Subject, args: DemoArguments): Promise<DistributedReport> {
+  const bar = new ProgressBar(process.stderr, paintFor(process.stderr))
+  const { workerUrls, token, nInputs, balancing } = args
+  try {
+    const report = await runDistributed(subject, {
+      workerUrls,
+      token,
+      binary: process.env["SENTINEL_WORKER"] ?? `${checkout}target/release/sentinel-worker`,
+      nInputs,
+      engine: { balancing, local: args.local ? sessionOptions(args.provider) : false },
+      metadata: await inputsOf(subject),
+      progress: (share, text) => bar.update(share, text),
+    })
+    bar.clear()
+    if (!args.json) print(showDistributed(report, paint))
+    return report
+  } finally {
+    bar.clear()
+  }
+}
+
+/** What the model takes, to make inputs for it up. */
+async function inputsOf({ path }: Subject): Promise<InferenceSession["inputMetadata"]> {
+  const session = await InferenceSession.create(path, { executionProviders: ["cpu"] })
+  try {
+    return session.inputMetadata
+  } finally {
+    await session.release()
+  }
 }
 
 async function runEngine(subject: Subject, mode: "batch" | "async" | "stream", args: DemoArguments): Promise<BatchReport | StreamReport> {

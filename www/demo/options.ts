@@ -2,19 +2,21 @@ import { existsSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { SentinelError } from "../host/index.js"
 
-export const MODES = ["basic", "batch", "async", "stream"] as const
+export const MODES = ["basic", "batch", "async", "stream", "distributed"] as const
 export type Mode = (typeof MODES)[number]
 export const POLICIES = ["latest", "queue", "drop-new"] as const
 export type Policy = (typeof POLICIES)[number]
+export const BALANCING = ["least-loaded", "round-robin", "weighted", "latency"] as const
+export type Balancing = (typeof BALANCING)[number]
 export const PROVIDERS = ["auto", "webgpu", "wonnx", "cpu"]
 
-export const HELP = `Runs real models on real input: once, in batches, or as a stream.
+export const HELP = `Runs real models on real input: once, in batches, as a stream, or on several machines.
 
 Usage: demo [options]
   --mode name         ${MODES.join(", ")} (basic)
   --model name        in basic: text, digits, filetype, each of them unless said otherwise; may be repeated
                       in every mode: a path, or the name of a model in target/models or tests/fixtures/models
-                      (batch, async and stream take digits unless said otherwise)
+                      (the others than basic take digits unless said otherwise)
   --provider name     ${PROVIDERS.join(", ")}
   --json              print everything as JSON
 
@@ -29,11 +31,19 @@ stream  polls frames into a StreamingInferenceEngine; silero_vad hears speech
   --duration s        for how many seconds (5)
   --fps n             frames per second (30)
   --policy name       what a slow model does to frames: ${POLICIES.join(", ")} (latest; queue for speech)
-all three
+all three of them
   --batch-size n      the most inputs in one batch, or auto (4)
   --workers n         how many worker threads, or auto; with 0 everything runs on the calling thread (0)
   --rebatch           joins inputs of a model that was made for a batch of one, where that is proven safe
   --seed n            of the inputs that are made up (0)
+
+distributed  gives inputs to a DistributedInferenceEngine, which sends them to workers
+  --worker-urls url…  ws:// or wss:// (sentinel-worker), http:// or https:// (Open Inference Protocol), nats://;
+                      without any, two workers are started on this machine
+  --token text        what the workers want to be told
+  --local             this process takes part in the work
+  --balancing name    ${BALANCING.join(", ")} (least-loaded)
+  --num-inputs n      how many (10)
 `
 
 export interface DemoArguments {
@@ -50,6 +60,10 @@ export interface DemoArguments {
   batchSize: number | "auto"
   workers: number | "auto"
   rebatch: boolean
+  workerUrls: string[]
+  token: string | undefined
+  local: boolean
+  balancing: Balancing
   seed: number
   json: boolean
   help: boolean
@@ -57,7 +71,7 @@ export interface DemoArguments {
 
 /** @throws `INVALID_INPUT` naming the option, what it may be and what it is. */
 export function readArguments(args: readonly string[]): DemoArguments {
-  const values = parsed(args)
+  const { values, positionals } = parsed(args)
   return {
     mode: word("mode", values.mode, MODES),
     models: values.model,
@@ -72,6 +86,10 @@ export function readArguments(args: readonly string[]): DemoArguments {
     batchSize: values["batch-size"] === "auto" ? "auto" : whole("batch-size", values["batch-size"], 1, 65_536, " or auto"),
     workers: values.workers === "auto" ? "auto" : whole("workers", values.workers, 0, 64, " or auto"),
     rebatch: values.rebatch,
+    workerUrls: workerUrls(values["worker-urls"], positionals),
+    token: values.token,
+    local: values.local,
+    balancing: word("balancing", values.balancing, BALANCING),
     seed: whole("seed", values.seed, 0, 2 ** 31),
     json: values.json,
     help: values.help,
@@ -82,6 +100,7 @@ function parsed(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
+      allowPositionals: true,
       options: {
         mode: { type: "string", default: "basic" },
         model: { type: "string", multiple: true, default: [] },
@@ -96,14 +115,25 @@ function parsed(args: readonly string[]) {
         "batch-size": { type: "string", default: "4" },
         workers: { type: "string", default: "0" },
         rebatch: { type: "boolean", default: false },
+        "worker-urls": { type: "string", multiple: true, default: [] },
+        token: { type: "string" },
+        local: { type: "boolean", default: false },
+        balancing: { type: "string", default: "least-loaded" },
         seed: { type: "string", default: "0" },
         json: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
       },
-    }).values
+    })
   } catch (cause) {
     throw new SentinelError("INVALID_INPUT", `${(cause as Error).message} (see --help)`, { cause })
   }
+}
+
+/** The first URL is the option's own; what follows it stands alone. */
+function workerUrls(first: readonly string[], others: readonly string[]): string[] {
+  const [stray] = others
+  if (stray !== undefined && first.length === 0) throw new SentinelError("INVALID_INPUT", `unexpected "${stray}" (see --help)`)
+  return [...first, ...others]
 }
 
 function word<Word extends string>(option: string, value: string, words: readonly Word[]): Word {

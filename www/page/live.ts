@@ -1,4 +1,4 @@
-import { BatchInferenceEngine, openCamera, openScreen, SentinelError, StreamingInferenceEngine, type BatchEngineOptions, type StreamEvent, type Tensor } from "../host/index.js"
+import { BatchInferenceEngine, openCamera, openScreen, SentinelError, StreamingInferenceEngine, type BatchEngineOptions, type InferenceSession, type StreamEvent, type Tensor } from "../host/index.js"
 import { describeOutput, type ModelSource } from "./bench.js"
 import { openCanvas } from "./canvas.js"
 import { madeUpFeeds, makeFeeds, pictureSpec, type PictureOptions } from "./inputs.js"
@@ -85,7 +85,7 @@ async function runBatch(choices: Choices, view: LiveView, signal: AbortSignal): 
   let timer: ReturnType<typeof setInterval> | undefined
   try {
     await engine.start()
-    const distinct = await distinctInputs(engine, choices, Math.min(nInputs, N_MADE_UP))
+    const distinct = await distinctInputs(engine.facts.inputMetadata, choices, Math.min(nInputs, N_MADE_UP))
     view.say(`Running ${nInputs} inputs`)
     const tick = () => {
       const statistics = engine.getStats()
@@ -110,14 +110,15 @@ async function runBatch(choices: Choices, view: LiveView, signal: AbortSignal): 
   }
 }
 
-async function distinctInputs(engine: BatchInferenceEngine, choices: Choices, nMadeUp: number): Promise<Feeds[]> {
-  const { inputMetadata } = engine.facts
+/** What the person chose as inputs, or made up ones, for a model that takes these. */
+export async function distinctInputs(metadata: readonly InferenceSession.ValueMetadata[], choices: Choices, nMadeUp: number): Promise<Feeds[]> {
   const files = await choices.inputs()
-  if (files.length === 0) return Array.from({ length: nMadeUp }, (_, seed) => madeUpFeeds(inputMetadata, seed))
-  return Promise.all(files.map(({ file, isArrays }) => makeFeeds(inputMetadata, file, isArrays, choices.picture())))
+  if (files.length === 0) return Array.from({ length: nMadeUp }, (_, seed) => madeUpFeeds(metadata, seed))
+  return Promise.all(files.map(({ file, isArrays }) => makeFeeds(metadata, file, isArrays, choices.picture())))
 }
 
-function* taken(distinct: readonly Feeds[], count: number): Generator<Feeds> {
+/** `count` inputs, the distinct ones in turn. */
+export function* taken(distinct: readonly Feeds[], count: number): Generator<Feeds> {
   for (let at = 0; at < count; at += 1) yield distinct[at % distinct.length] as Feeds
 }
 

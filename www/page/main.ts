@@ -2,6 +2,7 @@ import { devices, init, SentinelError, type Placement } from "../host/index.js"
 import { load, run, type Loaded, type ModelSource } from "./bench.js"
 import { makeFeeds, type Normalisation, type PictureOptions } from "./inputs.js"
 import { showChoices, wireLive, type Choices } from "./live.js"
+import { showWorkersModel, wireWorkers } from "./workers.js"
 import { byId, clearResults, hideError, hideFacts, hideProgress, showError, showFacts, showPlacement, showProgress, showRun } from "./view.js"
 
 const DIGITS: ModelSource = { name: "digits.onnx", model: new URL("samples/digits.onnx", location.href).href, externalData: [] }
@@ -28,6 +29,12 @@ const choices: Choices = {
     if (model !== DIGITS || input?.isSample === false) return input === undefined ? [] : [input]
     return Promise.all(Array.from({ length: 10 }, async (_, digit) => ({ file: await fetchSample(digit), isArrays: false })))
   },
+}
+
+/** Tells the other sections what is chosen. */
+function showEverywhere(): void {
+  showChoices(choices)
+  showWorkersModel(choices)
 }
 
 let loaded: Loaded | undefined
@@ -133,7 +140,7 @@ async function take(files: readonly File[]): Promise<void> {
 
 function chooseModel(source: ModelSource): void {
   chosen.model = source
-  showChoices(choices)
+  showEverywhere()
   byId("model-name").textContent = source.name
 }
 
@@ -245,7 +252,7 @@ function wireChoices(): void {
   })
   for (const radio of document.querySelectorAll("input[name=provider]")) {
     radio.addEventListener("change", () => {
-      showChoices(choices)
+      showEverywhere()
       void refresh({ reload: true })
     })
   }
@@ -298,6 +305,7 @@ wireFiles()
 wireChoices()
 wireSamples()
 wireLive(choices)
+wireWorkers(choices)
 const debug = new URLSearchParams(location.search).get("debug")
 await attempt(async () => {
   await init(debug === null ? {} : { debug })

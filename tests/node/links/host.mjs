@@ -15,11 +15,13 @@ const CONTENTS = `export { Tensor } from "onnxruntime-common"
   export { openLink } from "./distributed/links/index.js"
   export { Channel } from "./distributed/links/channel.js"
   export { openHttpLinkIn } from "./distributed/links/http.js"
+  export { openNatsLinkOver } from "./distributed/links/nats.js"
+  export { inferSubject } from "./distributed/links/nats-requests.js"
   export { LinkError } from "./distributed/link.js"
   export { crc32, crc32InScript } from "./distributed/links/checksum.js"
   export { readFrame, writeFrame } from "./distributed/links/frame.js"
   export { readTensors, writeTensors, writeTensorsAsJson } from "./distributed/links/oip.js"
-  export { explainEnding, explainFetch, explainStatus } from "./distributed/links/explain.js"`
+  export { explainEnding, explainFetch, explainRefusal } from "./distributed/links/explain.js"`
 
 /** The host for Node, in a folder of its own that goes with the process. */
 export async function linksHost() {
@@ -31,6 +33,7 @@ export async function linksHost() {
     bundle: true,
     format: "esm",
     platform: "node",
+    external: ["bufferutil", "utf-8-validate"],
     logLevel: "warning",
     banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` },
   })

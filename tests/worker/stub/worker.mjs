@@ -22,6 +22,7 @@ export async function startStub(options) {
 
 export class StubWorker {
   workerId = randomUUID()
+  limits = LIMITS
   requests = { http: 0, websocket: 0 }
   models
   credits
@@ -57,6 +58,21 @@ export class StubWorker {
 
   describe() {
     return this.models.map(({ name, version, sha256, inputs, outputs }) => ({ name, version, sha256, state: "READY", provider: "stub", inputs, outputs }))
+  }
+
+  hello() {
+    return {
+      type: "hello",
+      protocol: 1,
+      server: "stub",
+      version: "1",
+      worker_id: this.workerId,
+      limits: this.limits,
+      credits: this.credits,
+      heartbeat_ms: this.heartbeatMs,
+      allows_upload: this.loadUpload !== undefined,
+      models: this.describe(),
+    }
   }
 
   /** The latest version, unless one is given. */
@@ -141,18 +157,7 @@ class Connection {
     peer.on("message", message => this.#take(message))
     peer.on("close", () => clearTimeout(this.#silence))
     this.#heard()
-    this.tell({
-      type: "hello",
-      protocol: 1,
-      server: "stub",
-      version: "1",
-      worker_id: worker.workerId,
-      limits: LIMITS,
-      credits: worker.credits,
-      heartbeat_ms: worker.heartbeatMs,
-      allows_upload: worker.loadUpload !== undefined,
-      models: worker.describe(),
-    })
+    this.tell(worker.hello())
   }
 
   tell(header, pieces) {

@@ -71,6 +71,18 @@ trait Engine {
     fn run(&mut self, feeds: Named, fetches: &[&str]) -> Result<Vec<Tensor>>;
 }
 
+/// Whether this machine has the provider, before any model is opened there.
+///
+/// # Errors
+/// `MODEL_UNSUPPORTED` with what was looked for.
+pub fn check(provider: ProviderChoice, adapter: Option<&str>) -> Result<()> {
+    match provider {
+        ProviderChoice::Auto | ProviderChoice::Cpu => Ok(()),
+        ProviderChoice::Onnxruntime => library().map(drop),
+        ProviderChoice::Webgpu | ProviderChoice::Wonnx => webgpu::device(adapter).map(drop),
+    }
+}
+
 impl Runner {
     /// # Errors
     /// `IO`; what the model's reader and the session find; `MODEL_UNSUPPORTED` when the machine lacks the provider, or the

@@ -23,7 +23,7 @@ impl Engine for OnGpu {
 }
 
 pub fn open(open: &OpenModel) -> Result<Runner> {
-    on_device(open, device(open)?)
+    on_device(open, device(open.adapter.as_deref())?)
 }
 
 /// On a GPU that is one.
@@ -31,7 +31,7 @@ pub fn open(open: &OpenModel) -> Result<Runner> {
 /// # Errors
 /// `MODEL_UNSUPPORTED` where the CPU plays the GPU, which is slower than to ask the CPU itself.
 pub fn open_on_hardware(open: &OpenModel) -> Result<Runner> {
-    let device = device(open)?;
+    let device = device(open.adapter.as_deref())?;
     if device.capabilities().software {
         let why = format!("the WebGPU adapter is software: {}", device.description());
         return Err(Error::unsupported("webgpu", why));
@@ -39,10 +39,10 @@ pub fn open_on_hardware(open: &OpenModel) -> Result<Runner> {
     on_device(open, device)
 }
 
-fn device(open: &OpenModel) -> Result<NativeDevice> {
+pub fn device(adapter: Option<&str>) -> Result<NativeDevice> {
     let from_env = AdapterChoice::from_env();
     let choice = AdapterChoice {
-        name: open.adapter.clone().or(from_env.name),
+        name: adapter.map(str::to_owned).or(from_env.name),
         ..AdapterChoice::default()
     };
     block_on(NativeDevice::open(&choice))

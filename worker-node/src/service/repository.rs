@@ -128,6 +128,38 @@ impl Repository {
         self.folder(name, version).join(FILE)
     }
 
+    /// Where a version is to lie, in a folder of its model that is there.
+    ///
+    /// # Errors
+    /// `IO`; `INVALID_INPUT` where the model's folder is a link; `TOO_LARGE` where there are too many.
+    pub fn new_folder(&self, name: &str, version: u64) -> Result<PathBuf> {
+        let model = self.root.join(name);
+        let n_entries = |folder: &Path| entries(folder).map(|entries| entries.len());
+        let is_full = if model.exists() {
+            n_entries(&model)? >= MAX_ENTRIES
+        } else {
+            n_entries(&self.root)? >= MAX_ENTRIES
+        };
+        let at = || format!("model {name}");
+        if is_full {
+            let why = format!("the repository has {MAX_ENTRIES} of them, and takes no more");
+            return Err(Error::new(ErrorKind::TooLarge, at(), why));
+        }
+        if let Err(error) = fs::create_dir(&model)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(io(&model, error));
+        }
+        let facts = model
+            .symlink_metadata()
+            .map_err(|error| io(&model, error))?;
+        if !facts.is_dir() {
+            let why = "what has its name in the repository is no folder";
+            return Err(Error::new(ErrorKind::InvalidInput, at(), why));
+        }
+        Ok(self.folder(name, version))
+    }
+
     /// A plain file that no link has outside of the repository.
     fn is_inside(&self, path: &Path) -> bool {
         let Ok(real) = path.canonicalize() else {

@@ -1,7 +1,7 @@
 //! A repository for one test, and the models that tests put there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +18,6 @@ impl Folder {
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).expect("it has a name of its own");
         Folder(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
     }
 
     /// A version whose one output is its input times `factor`, rows of two columns.
@@ -71,7 +67,7 @@ pub fn scale(factor: f32) -> Vec<u8> {
     onnx(&graph)
 }
 
-pub fn onnx(text: &str) -> Vec<u8> {
+fn onnx(text: &str) -> Vec<u8> {
     use sentinel_inference::graph::text::parse;
     use sentinel_inference::model::onnx::{WriteOptions, write};
     let graph = parse(text).expect("the text is a graph");

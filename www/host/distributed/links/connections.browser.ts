@@ -1,3 +1,4 @@
+import { LinkError } from "../link.js"
 import type { Connections, Socket, SocketEvents, SocketRequest } from "./connections.js"
 
 const TOKEN_PROTOCOL = "sentinel.token."
@@ -12,6 +13,14 @@ const connections: Connections = {
   },
 
   openSocket: async (request, events) => openGlobalSocket(request, events),
+
+  async nats(url) {
+    if (url.protocol === "nats:") {
+      throw new LinkError("setting", "INVALID_INPUT", `${url.protocol}//${url.host}: a page reaches NATS by its own WebSocket only: give nats-server a websocket listener, and name it with nats+wss://`)
+    }
+    const { createInbox, wsconnect } = await import("./nats-library.browser.js")
+    return { connect: wsconnect, createInbox }
+  },
 }
 
 /** The platform's own WebSocket: it cannot send headers, so that a token is a subprotocol. */
@@ -38,6 +47,8 @@ export function openGlobalSocket({ url, protocol, token }: SocketRequest, events
   }
   socket.onmessage = ({ data }) => { events.message(data instanceof ArrayBuffer ? new Uint8Array(data) : undefined) }
   socket.onclose = ({ code, reason }) => { over(code, reason) }
+  // Chromium does not close what a Content-Security-Policy blocked; elsewhere the close comes in the same turn.
+  socket.onerror = () => { setTimeout(() => over(ABNORMAL, ""), 0) }
   return {
     send: message => { socket.send(message) },
     get bufferedBytes() {

@@ -1,4 +1,5 @@
 import * as zlib from "node:zlib"
+import { LinkError } from "../link.js"
 import { openGlobalSocket } from "./connections.browser.js"
 import { MAX_ANSWER_BYTES, type Connections, type Socket, type SocketEvents, type SocketRequest } from "./connections.js"
 
@@ -8,11 +9,47 @@ const connections: Connections = {
   crc32: (zlib as { crc32?: (bytes: Uint8Array) => number }).crc32,
   page: undefined,
   openSocket: async (request, events) => ("Deno" in globalThis || "Bun" in globalThis ? openGlobalSocket(request, events) : openNodeSocket(request, events)),
+
+  async nats({ protocol, host }) {
+    const { connect, createInbox, wsconnect } = await import("./nats-library.node.js")
+    const isSocket = protocol !== "nats:"
+    return {
+      createInbox,
+      async connect(options) {
+        // The library has one transport for all connections of a process.
+        const others = isSocket ? natsConnections.plain : natsConnections.socket
+        if (others > 0) {
+          throw new LinkError("setting", "INVALID_INPUT", `${protocol}//${host}: a process reaches NATS by nats:// or by nats+ws://, not by both at once`)
+        }
+        const kind = isSocket ? "socket" : "plain"
+        natsConnections[kind] += 1
+        const leave = () => { natsConnections[kind] -= 1 }
+        try {
+          const connection = await (isSocket ? wsconnect({ ...options, wsFactory: await webSocketFactory() }) : connect(options))
+          connection.closed().then(leave, leave)
+          return connection
+        } catch (thrown) {
+          leave()
+          throw thrown
+        }
+      },
+    }
+  },
+}
+
+const natsConnections = { plain: 0, socket: 0 }
+
+async function webSocketFactory() {
+  const { WebSocket } = await import("./ws-library.node.js")
+  return async (url: string) => ({
+    socket: new WebSocket(url, { perMessageDeflate: false }) as unknown as globalThis.WebSocket,
+    encrypted: url.startsWith("wss:"),
+  })
 }
 
 // Node 20 has no WebSocket, and that of later ones does not tell why it could not be opened.
 async function openNodeSocket({ url, protocol, token }: SocketRequest, events: SocketEvents): Promise<Socket> {
-  const { WebSocket } = await import("ws")
+  const { WebSocket } = await import("./ws-library.node.js")
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
   const socket = new WebSocket(url, [protocol], { headers, perMessageDeflate: false, maxPayload: MAX_ANSWER_BYTES, skipUTF8Validation: true })
   socket.binaryType = "arraybuffer"

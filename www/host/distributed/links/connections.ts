@@ -1,3 +1,5 @@
+import type { NatsLibrary } from "./nats-client.js"
+
 /** A WebSocket to open. */
 export interface SocketRequest {
   url: string
@@ -47,6 +49,8 @@ export interface Connections {
   readonly page: PageFacts | undefined
   /** Throws where the URL may not be opened from here. */
   openSocket(request: SocketRequest, events: SocketEvents): Promise<Socket>
+  /** The library of NATS, for a URL of this scheme. Throws where there is no way to it from here. */
+  nats(url: URL): Promise<NatsLibrary>
 }
 
 /** No answer is larger, whatever a worker says. */

@@ -97,9 +97,18 @@ export function explainFetch(thrown: unknown, { url, place, page }: Pick<Circums
   return new LinkError("worker", "WORKER_UNAVAILABLE", `${place}: it cannot be reached, and a page is not told why. It may be that the server is not running${why}`, { cause: thrown })
 }
 
+/** Why NATS could not be reached. */
+export function explainNats(thrown: unknown, place: string, hasToken: boolean): LinkError {
+  const why = causesOf(thrown) || "it is not told why"
+  if (/authori[sz]ation|authentication/i.test(`${(thrown as Error | undefined)?.name} ${why}`)) {
+    return new LinkError("setting", "UNAUTHORIZED", hasToken ? `${place}: it refuses the token (${why})` : `${place}: it wants a token: name it as { url: "${place}", token } (${why})`)
+  }
+  return new LinkError("worker", "WORKER_UNAVAILABLE", `${place}: NATS cannot be reached: is nats-server running there? (${why.slice(0, 200)})`, { cause: thrown })
+}
+
 /** Node puts the reason of the system into the cause of the error, and for several addresses into several. */
 function causesOf(thrown: unknown): string {
-  const { message, cause, errors, code } = thrown as { message?: unknown; cause?: unknown; errors?: unknown[]; code?: unknown }
+  const { message, cause, errors, code } = (thrown ?? {}) as { message?: unknown; cause?: unknown; errors?: unknown[]; code?: unknown }
   if (cause !== undefined) return causesOf(cause)
   return [message || code, ...(errors ?? []).map(causesOf)].filter(text => text !== undefined && text !== "").join(", ")
 }

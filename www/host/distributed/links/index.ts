@@ -1,5 +1,6 @@
 import { LinkError, type Link, type OpenLink } from "../link.js"
 import { openHttpLink } from "./http.js"
+import { openNatsLink } from "./nats.js"
 import { openWebSocketLink } from "./websocket.js"
 
 /** Opens the way to a worker that its URL asks for. */
@@ -12,6 +13,10 @@ export const openLink: OpenLink = async (target, model, signal): Promise<Link> =
     case "http:":
     case "https:":
       return openHttpLink(target, model, signal)
+    case "nats:":
+    case "nats+ws:":
+    case "nats+wss:":
+      return openNatsLink(target, model, signal)
     default:
       throw new LinkError("setting", "INVALID_INPUT", `worker "${target.url}": expected a URL with ws:, wss:, http:, https:, nats:, nats+ws: or nats+wss:`)
   }

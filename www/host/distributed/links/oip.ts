@@ -162,7 +162,8 @@ function fromBytes(place: string, datatype: string, dims: number[], size: number
   const { type, Elements } = elementsOf(place, datatype)
   const elementBytes = Elements.BYTES_PER_ELEMENT
   if (bytes.byteLength !== size * elementBytes) throw wrong(place, `${bytes.byteLength} bytes for [${dims}] of ${datatype}`)
-  const aligned = bytes.byteOffset % elementBytes === 0 ? bytes : bytes.slice()
+  // Not `slice`: that of Node's Buffer copies nothing.
+  const aligned = bytes.byteOffset % elementBytes === 0 ? bytes : new Uint8Array(bytes)
   return new Tensor(type, new Elements(aligned.buffer, aligned.byteOffset, size), dims)
 }
 

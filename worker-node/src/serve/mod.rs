@@ -1,0 +1,42 @@
+//! The server: from the command line to the last answer.
+
+mod access;
+mod activity;
+mod body;
+mod errors;
+mod infer;
+mod life;
+mod listen;
+mod metrics;
+mod models;
+mod options;
+mod routes;
+mod signals;
+mod stream;
+mod tls;
+mod www;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::context::Context;
+
+pub use life::serve;
+pub use options::Options;
+
+/// What requests over HTTP share.
+#[derive(Clone)]
+pub struct App {
+    context: Arc<Context>,
+    access: Arc<access::Access>,
+    bodies: body::Bodies,
+    connections: Arc<Semaphore>,
+    max_connections: usize,
+}
+
+impl App {
+    fn open_connections(&self) -> usize {
+        self.max_connections - self.connections.available_permits()
+    }
+}
