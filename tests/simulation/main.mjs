@@ -85,5 +85,6 @@ ${winners.join("\n")}
   other, that is worth more than it is here, where one client sees everything.
 - **hedgeMs** shortens the far tail where there are workers to spare, and costs a few percent more work: with few workers, or
   when all of them are busy, it makes the middle slower.
+- With two workers, what dies every half minute is half of everything: no policy makes up for that.
 `
 }
