@@ -127,7 +127,8 @@ async fn drive(
                 if is_http2 {
                     activity.forget_heard();
                 }
-                if activity.is_over(Instant::now(), &listening.patience) {
+                let is_left_over = is_told && activity.is_fresh();
+                if is_left_over || activity.is_over(Instant::now(), &listening.patience) {
                     return Ok(());
                 }
             }
