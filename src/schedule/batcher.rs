@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::adaptive::{Adaptive, Goal};
 use super::statistics::{Snapshot, Statistics};
+use super::waiting::{Trial, Waiting};
 
 /// How inputs become batches.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +19,13 @@ pub struct Policy {
     pub batch_size: usize,
     /// The longest that the first input of a batch waits for others.
     pub max_delay: Duration,
+    /// Waits only while waiting pays, and starts batches at once otherwise.
+    pub learns_to_wait: bool,
     /// The most inputs that wait; those that come back from a lost lane are not turned away.
     pub max_queue: usize,
     /// How many lanes may be lost under an input before it is given up.
     pub max_attempts: u32,
-    /// Finds size and delay by measuring, in the place of the two above.
+    /// Finds size and delay by measuring, in the place of those above.
     pub goal: Option<Goal>,
 }
 
@@ -95,12 +98,15 @@ struct Batch {
     /// No other input that waited fitted in.
     is_full: bool,
     started: Duration,
+    group: Option<u32>,
+    trial: Option<Trial>,
 }
 
 /// The queue, and what runs on which lane.
 pub struct Batcher {
     policy: Policy,
     adaptive: Option<Adaptive>,
+    waiting: Option<Waiting>,
     statistics: Statistics,
     jobs: HashMap<u64, Job>,
     groups: HashMap<u32, Group>,
@@ -110,6 +116,8 @@ pub struct Batcher {
     deadlines: BTreeSet<(Duration, u64)>,
     /// How many batches each lane can take now.
     lanes: BTreeMap<u32, u32>,
+    /// Since when there was one that can take a batch, the last time that there was none.
+    freed: Duration,
     batches: BTreeMap<u64, Batch>,
     lost: VecDeque<u64>,
     next_number: u64,
@@ -121,6 +129,7 @@ impl Batcher {
     pub fn new(policy: Policy) -> Batcher {
         Batcher {
             adaptive: policy.goal.map(Adaptive::new),
+            waiting: policy.learns_to_wait.then(Waiting::new),
             policy,
             statistics: Statistics::default(),
             jobs: HashMap::new(),
@@ -129,6 +138,7 @@ impl Batcher {
             n_waiting: 0,
             deadlines: BTreeSet::new(),
             lanes: BTreeMap::new(),
+            freed: Duration::ZERO,
             batches: BTreeMap::new(),
             lost: VecDeque::new(),
             next_number: 0,
@@ -165,6 +175,10 @@ impl Batcher {
         if let Some(adaptive) = &mut self.adaptive {
             adaptive.arrived(self.now);
         }
+        let now = self.now;
+        if let Some(trial) = self.trial_of(request.group) {
+            trial.arrived(now, request.rows);
+        }
         Ok(())
     }
 
@@ -177,6 +191,9 @@ impl Batcher {
 
     /// A place where `n_slots` batches run at once.
     pub fn open_lane(&mut self, lane: u32, n_slots: u32) {
+        if !self.has_free_lane() {
+            self.freed = self.now;
+        }
         let former = self.lanes.insert(lane, n_slots);
         assert!(former.is_none(), "lane {lane} is open");
     }
@@ -209,6 +226,8 @@ impl Batcher {
             rows,
             is_full,
             started,
+            trial,
+            ..
         }) = self.batches.remove(&batch)
         else {
             return Vec::new();
@@ -219,6 +238,11 @@ impl Batcher {
         self.statistics.local_inputs += keys.len() as u64;
         if let Some(adaptive) = &mut self.adaptive {
             adaptive.ran(rows, is_full, elapsed);
+        }
+        if let Some(waiting) = &mut self.waiting
+            && rows <= self.policy.batch_size
+        {
+            waiting.ran(rows, elapsed, trial.as_ref());
         }
         let mut answered = Vec::with_capacity(keys.len());
         for key in keys {
@@ -297,9 +321,8 @@ impl Batcher {
         if !self.has_free_lane() {
             return deadline;
         }
-        let max_delay = self.max_delay();
-        let ripe = self.groups.values().filter_map(Group::oldest);
-        let ripe = ripe.map(|arrived| arrived + max_delay).min();
+        let ripe = self.groups.values().filter_map(|group| self.ripens(group));
+        let ripe = ripe.min();
         deadline.into_iter().chain(ripe).min()
     }
 
@@ -324,6 +347,13 @@ impl Batcher {
         found.unwrap_or(self.policy.max_delay)
     }
 
+    /// So many rows of a group wait for no others at present.
+    pub fn enough_rows(&self) -> usize {
+        let size = self.batch_size();
+        let found = self.waiting.as_ref().map(Waiting::enough);
+        found.map_or(size, |rows| rows.min(size))
+    }
+
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
@@ -345,6 +375,7 @@ impl Batcher {
     fn start(&mut self) -> Option<Step> {
         let lane = self.free_lane()?;
         let keys = self.next_batch()?;
+        let trial = self.trial(&keys);
         let mut rows = 0;
         let batch = self.number();
         for &key in &keys {
@@ -362,17 +393,68 @@ impl Batcher {
             rows,
             is_full: is_left_over || rows >= self.batch_size(),
             started: self.now,
+            group,
+            trial,
         };
         self.batches.insert(batch, running);
         Some(Step::Run { batch, lane, keys })
     }
 
+    /// When a group has waited for others as long as it may. Where waiting is learnt, it begins when a lane is free.
+    fn ripens(&self, group: &Group) -> Option<Duration> {
+        let arrived = group.oldest()?;
+        let learns = self.waiting.is_some();
+        let from = if learns {
+            arrived.max(self.freed)
+        } else {
+            arrived
+        };
+        Some(from + self.max_delay())
+    }
+
+    /// What came together for a batch that starts now; `None` where it had no choice.
+    fn trial(&self, keys: &[u64]) -> Option<Trial> {
+        self.waiting.as_ref()?;
+        let first = &self.jobs[&keys[0]];
+        if first.is_alone || self.is_flushing {
+            return None;
+        }
+        let group = &self.groups[&first.request.group?];
+        let from = group.oldest()?.max(self.freed);
+        let until = self.ripens(group)?;
+        let jobs = keys.iter().map(|key| &self.jobs[key]);
+        let (there, joined): (Vec<&Job>, Vec<&Job>) = jobs.partition(|job| job.arrived <= from);
+        let rows: usize = there.iter().map(|job| job.request.rows).sum();
+        let size = self.batch_size();
+        let was_full = joined.is_empty() && group.rows >= size;
+        if was_full || from == until {
+            return None;
+        }
+        let mut trial = Trial::new(from, until, there.len(), rows, size);
+        for job in joined {
+            trial.arrived(job.arrived, job.request.rows);
+        }
+        if rows < self.enough_rows() && self.now >= until {
+            trial.waited_in_vain();
+        }
+        Some(trial)
+    }
+
+    /// That of the latest batch of a group.
+    fn trial_of(&mut self, group: Option<u32>) -> Option<&mut Trial> {
+        let mut batches = self.batches.values_mut().rev();
+        batches
+            .find(|batch| group.is_some() && batch.group == group)?
+            .trial
+            .as_mut()
+    }
+
     /// The inputs that run next: of all that could start now, those around the first in order.
     fn next_batch(&self) -> Option<Vec<u64>> {
-        let size = self.batch_size();
+        let (size, enough) = (self.batch_size(), self.enough_rows());
         let is_ripe = |group: &&Group| {
-            let is_old = |arrived| self.now >= arrived + self.max_delay();
-            group.rows >= size || self.is_flushing || group.oldest().is_some_and(is_old)
+            let is_old = self.ripens(group).is_some_and(|at| self.now >= at);
+            group.rows >= enough || self.is_flushing || is_old
         };
         let alone = self.alone.first_key_value();
         let ripe = self.groups.values().filter(is_ripe);
@@ -475,6 +557,9 @@ impl Batcher {
     }
 
     fn free_slot(&mut self, lane: u32) {
+        if !self.has_free_lane() {
+            self.freed = self.now;
+        }
         if let Some(n_free) = self.lanes.get_mut(&lane) {
             *n_free += 1;
         }

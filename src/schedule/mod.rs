@@ -6,6 +6,7 @@
 mod adaptive;
 mod batcher;
 mod statistics;
+mod waiting;
 
 pub use adaptive::{Adaptive, Goal};
 pub use batcher::{Batcher, Full, Loss, Policy, Request, Step};

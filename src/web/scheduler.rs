@@ -24,6 +24,7 @@ impl Scheduler {
             batcher: Batcher::new(Policy {
                 batch_size: batch_size as usize,
                 max_delay: moment(max_delay),
+                learns_to_wait: false,
                 max_queue: max_queue as usize,
                 max_attempts,
                 goal: None,
@@ -42,6 +43,7 @@ impl Scheduler {
             batcher: Batcher::new(Policy {
                 batch_size: max_batch_size as usize,
                 max_delay: Duration::ZERO,
+                learns_to_wait: false,
                 max_queue: max_queue as usize,
                 max_attempts,
                 goal: Some(Goal {

@@ -25,6 +25,10 @@ pub struct Book {
     lanes: BTreeMap<u32, u32>,
     batches: BTreeMap<u64, (u32, Vec<u64>)>,
     is_flushing: bool,
+    /// Since when a lane is free.
+    freed: Duration,
+    /// When the batcher was told the time; lanes open without that.
+    told: Duration,
     pub n_accepted: usize,
     pub n_answered: usize,
 }
@@ -39,6 +43,8 @@ impl Book {
             lanes: BTreeMap::new(),
             batches: BTreeMap::new(),
             is_flushing: false,
+            freed: Duration::ZERO,
+            told: Duration::ZERO,
             n_accepted: 0,
             n_answered: 0,
         }
@@ -49,6 +55,7 @@ impl Book {
         if self.entry(request.key).is_some() {
             return;
         }
+        self.told = self.now;
         let n_waiting = self.waiting().count();
         let taken = self.batcher.submit(self.now, request);
         if n_waiting >= self.policy.max_queue {
@@ -79,6 +86,7 @@ impl Book {
         if self.lanes.contains_key(&lane) {
             return;
         }
+        self.will_be_free();
         self.lanes.insert(lane, n_slots);
         self.batcher.open_lane(lane, n_slots);
     }
@@ -109,6 +117,8 @@ impl Book {
     }
 
     pub fn complete(&mut self, batch: u64) {
+        self.told = self.now;
+        self.will_be_free();
         let (_, keys) = self.batches.remove(&batch).expect("it runs");
         let in_time = |entry: &Entry| entry.request.deadline.is_none_or(|end| end > self.now);
         let is_owed = |&key: &u64| {
@@ -127,6 +137,8 @@ impl Book {
     }
 
     pub fn fail(&mut self, batch: u64) {
+        self.told = self.now;
+        self.will_be_free();
         let (_, keys) = self.batches.remove(&batch).expect("it runs");
         let was_joined = keys.len() > 1;
         let failed = self.batcher.fail(self.now, batch);
@@ -163,6 +175,7 @@ impl Book {
 
     /// Does what there is to do at this moment, and checks that nothing is left undone.
     pub fn poll(&mut self) {
+        self.told = self.now;
         while let Some(step) = self.batcher.poll(self.now) {
             match step {
                 Step::Run { batch, lane, keys } => self.starts(batch, lane, keys),
@@ -289,8 +302,21 @@ impl Book {
             .filter(|other| !other.is_alone && other.request.group == entry.request.group)
             .collect();
         let rows: usize = group.iter().map(|other| other.request.rows).sum();
-        let is_old = |other: &&Entry| self.now >= other.arrived + self.policy.max_delay;
-        rows >= self.policy.batch_size || group.iter().any(is_old)
+        let is_old = |other: &&Entry| self.now >= self.ripens(other);
+        let enough = self.batcher.enough_rows();
+        assert!(enough == self.policy.batch_size || self.policy.learns_to_wait);
+        rows >= enough.min(self.policy.batch_size) || group.iter().any(is_old)
+    }
+
+    /// When an input has waited for others as long as it may.
+    fn ripens(&self, entry: &Entry) -> Duration {
+        let learns = self.policy.learns_to_wait;
+        let from = if learns {
+            entry.arrived.max(self.freed)
+        } else {
+            entry.arrived
+        };
+        from + self.policy.max_delay
     }
 
     fn wake(&self) -> Option<Duration> {
@@ -302,8 +328,14 @@ impl Book {
         let ripe = self
             .waiting()
             .filter(|entry| has_lane && !entry.is_alone)
-            .map(|entry| entry.arrived + self.policy.max_delay);
+            .map(|entry| self.ripens(entry));
         deadlines.chain(ripe).min()
+    }
+
+    fn will_be_free(&mut self) {
+        if !self.has_free_lane() {
+            self.freed = self.told;
+        }
     }
 
     fn free_slots(&self, lane: u32) -> u32 {

@@ -63,10 +63,11 @@ fn events() -> impl Strategy<Value = Event> {
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    (1..6usize, 0..8u64, 1..12usize, 1..4u32).prop_map(
-        |(batch_size, delay_ms, max_queue, max_attempts)| Policy {
+    (1..6usize, 0..8u64, any::<bool>(), 1..12usize, 1..4u32).prop_map(
+        |(batch_size, delay_ms, learns_to_wait, max_queue, max_attempts)| Policy {
             batch_size,
             max_delay: ms(delay_ms),
+            learns_to_wait,
             max_queue,
             max_attempts,
             goal: None,

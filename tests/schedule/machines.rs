@@ -53,6 +53,7 @@ impl Saturated {
         let mut batcher = Batcher::new(Policy {
             batch_size: MAX_SIZE,
             max_delay: Duration::ZERO,
+            learns_to_wait: false,
             max_queue: 4 * MAX_SIZE,
             max_attempts: 2,
             goal: Some(Goal {

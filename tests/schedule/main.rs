@@ -4,6 +4,7 @@ mod book;
 mod cost;
 mod generated;
 mod machines;
+mod waiting;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use sentinel_inference::schedule::{Batcher, Full, Loss, Policy, Request, Step};
 const POLICY: Policy = Policy {
     batch_size: 4,
     max_delay: ms(5),
+    learns_to_wait: false,
     max_queue: 8,
     max_attempts: 2,
     goal: None,
