@@ -11,6 +11,10 @@ use crate::support::{Connection, PATIENCE, Worker};
 /// So many pictures that they take a while, in one request.
 const MANY: usize = 8000;
 
+const IN_FLIGHT: &str = r#"sentinel_in_flight{model="digits",version="1"}"#;
+const CANCELLED: &str = r#"sentinel_total_cancelled{model="digits",version="1"}"#;
+const OUTPUTS: &str = r#"sentinel_total_outputs{model="digits",version="1"}"#;
+
 /// A value in `/metrics`.
 fn metric(worker: &Worker, series: &str) -> f64 {
     let metrics = String::from_utf8(worker.get("/metrics").body).unwrap();
@@ -36,32 +40,14 @@ fn who_goes_away_is_not_computed_for() {
     let worker = Worker::start(&[]);
     let mut running = worker.connect();
     begin_many(&mut running);
-    wait_for(
-        &worker,
-        "sentinel_in_flight{model=\"digits\",version=\"1\"}",
-        1.0,
-    );
+    wait_for(&worker, IN_FLIGHT, 1.0);
     let mut waiting = worker.connect();
     waiting.begin_infer(&json!({ "inputs": [binary(1)] }), &[0; 28 * 28 * 4]);
-    wait_for(
-        &worker,
-        "sentinel_in_flight{model=\"digits\",version=\"1\"}",
-        2.0,
-    );
+    wait_for(&worker, IN_FLIGHT, 2.0);
     drop(waiting);
-    wait_for(
-        &worker,
-        "sentinel_total_cancelled{model=\"digits\",version=\"1\"}",
-        1.0,
-    );
+    wait_for(&worker, CANCELLED, 1.0);
     assert_eq!(running.receive().status, 200);
-    assert_eq!(
-        metric(
-            &worker,
-            "sentinel_total_outputs{model=\"digits\",version=\"1\"}"
-        ),
-        1.0
-    );
+    assert_eq!(metric(&worker, OUTPUTS), 1.0);
 }
 
 #[test]
@@ -72,11 +58,7 @@ fn who_is_asked_to_end_answers_what_is_in_flight_first() {
     let mut fresh = worker.connect();
     let mut connection = worker.connect();
     begin_many(&mut connection);
-    wait_for(
-        &worker,
-        "sentinel_in_flight{model=\"digits\",version=\"1\"}",
-        1.0,
-    );
+    wait_for(&worker, IN_FLIGHT, 1.0);
     worker.terminate();
     assert!(idle.is_closed() && fresh.is_closed());
     let ready = worker.get("/v2/health/ready");
