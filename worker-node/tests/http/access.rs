@@ -4,6 +4,11 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -141,12 +146,41 @@ fn over_tls_both_versions_of_http_are_spoken() {
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         .unwrap();
     assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]));
+    let own = config.clone();
+    let refused = tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(async { send_too_much(own, worker.port, &token).await });
+    assert_eq!(refused, 413);
     // Who speaks no TLS gets no answer.
     let mut connection = worker.connect();
     connection.send(b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n");
     let mut answered = Vec::new();
     let _ = std::io::Read::read_to_end(&mut connection.0, &mut answered);
     assert!(!answered.starts_with(b"HTTP"), "{answered:?}");
+}
+
+/// The status of the answer to a body beyond the limit, over HTTP/2.
+async fn send_too_much(mut config: ClientConfig, port: u16, token: &str) -> u16 {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let socket = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(name, socket).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("https://localhost/v2/models/digits/infer")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Full::new(Bytes::from(vec![0; 65 << 20])))
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.starts_with(b"{"), "{body:?}");
+    status
 }
 
 #[test]
