@@ -15,7 +15,7 @@ use sentinel_inference::wire::{Frame, FromClient, FromWorker};
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
-use super::worker::{LONG, Setup, Worker, error, infer, infer_with, output, said};
+use super::worker::{Setup, Worker, error, infer, infer_with, output, said};
 use crate::channel::nats::{Address, serve};
 
 /// Small, so that parts are.
@@ -199,7 +199,7 @@ async fn next(answers: &mut Subscriber) -> (FromWorker, Bytes) {
 fn waiting() -> Setup {
     Setup {
         credits: 1,
-        max_delay: LONG,
+        is_gated: true,
         ..Setup::default()
     }
 }
@@ -355,13 +355,13 @@ async fn a_request_beyond_the_credits_is_refused_until_one_is_cancelled() {
     assert_eq!(error("8", next(&mut ninth).await), "QUEUE_FULL");
     let cancel = FromClient::Cancel { id: "3".into() };
     asker.say("sentinel.v1.cancel", &cancel).await;
-    while remote.worker.in_flight() != 7 {
+    while remote.worker.n_waiting() != 7 {
         sleep(Duration::from_millis(5)).await;
     }
     let mut ninth = asker.send(SUBJECT, infer("8", &[1.0, 2.0])).await;
     let working = next(&mut ninth).await.0;
     assert!(matches!(working, FromWorker::Working { .. }), "{working:?}");
-    remote.worker.context.service.drain().await;
+    remote.worker.open_gate();
     while !matches!(next(&mut ninth).await.0, FromWorker::Output(_)) {}
 }
 
@@ -378,10 +378,10 @@ async fn a_request_that_is_sent_again_takes_the_place_of_the_first() {
     next(&mut first).await;
     let mut second = asker.send(SUBJECT, infer("a", &[3.0, 4.0])).await;
     next(&mut second).await;
-    while remote.worker.in_flight() != 1 {
+    while remote.worker.n_waiting() != 1 {
         sleep(Duration::from_millis(5)).await;
     }
-    remote.worker.context.service.drain().await;
+    remote.worker.open_gate();
     let answer = loop {
         match next(&mut second).await {
             (FromWorker::Working { .. }, _) => {}
@@ -410,7 +410,7 @@ async fn a_worker_that_drains_answers_what_it_has_and_leaves() {
             break;
         }
     }
-    remote.worker.context.service.drain().await;
+    remote.worker.open_gate();
     let answer = loop {
         match next(&mut answers).await {
             (FromWorker::Working { .. }, _) => {}
