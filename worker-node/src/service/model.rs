@@ -56,6 +56,7 @@ impl Model {
         let policy = Policy {
             batch_size: options.batch_size,
             max_delay: options.max_delay,
+            learns_to_wait: true,
             max_queue: options.max_queue_size,
             max_attempts: MAX_ATTEMPTS,
             goal: None,

@@ -101,6 +101,7 @@ async fn open(max_queue: usize, max_made: usize) -> (Arc<Queue>, Arc<Bench>, Han
     let policy = Policy {
         batch_size: 8,
         max_delay: Duration::ZERO,
+        learns_to_wait: false,
         max_queue,
         max_attempts: 2,
         goal: None,
