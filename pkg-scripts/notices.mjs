@@ -1,6 +1,6 @@
 // usage: node notices.mjs OUTPUT
 // Writes the notices for what the npm package ships of others: the crates inside the WebAssembly modules, Rust's
-// standard library, and the npm package inside the bundles. A licence that is not in `accepted` is an error.
+// standard library, and the npm packages inside the bundles. A licence that is not in `accepted` is an error.
 import { execFileSync } from "node:child_process"
 import { readFileSync, readdirSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
@@ -88,10 +88,10 @@ function licenceTexts(folder, expression) {
   return wanted.map(name => readFileSync(join(folder, name), "utf8").replaceAll("\r\n", "\n").trim())
 }
 
-function npmPackage(name) {
+function npmPackage(name, authors) {
   const folder = join(root, "www", "node_modules", name)
   const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))
-  return { title: `${name} ${version} (npm)`, license, texts: licenceTexts(folder, license), authors: "Microsoft Corporation" }
+  return { title: `${name} ${version} (npm)`, license, texts: licenceTexts(folder, license), authors }
 }
 
 const standardTexts = {
@@ -107,7 +107,13 @@ const shipped = [
     authors: crate.authors.join(", ") || `the ${crate.name} authors`,
   })),
   { title: "Rust standard library", license: "MIT OR Apache-2.0", texts: [], authors: "The Rust Project Contributors" },
-  npmPackage("onnxruntime-common"),
+  npmPackage("onnxruntime-common", "Microsoft Corporation"),
+  npmPackage("@nats-io/nats-core", "The NATS Authors"),
+  npmPackage("@nats-io/nkeys", "The NATS Authors"),
+  npmPackage("@nats-io/nuid", "The NATS Authors"),
+  npmPackage("@nats-io/transport-node", "The NATS Authors"),
+  npmPackage("tweetnacl", "the TweetNaCl.js contributors"),
+  npmPackage("ws", "the ws contributors"),
 ].sort((a, b) => (a.title < b.title ? -1 : 1))
 
 const refused = shipped.filter(({ license }) => !isAccepted(license))

@@ -14,7 +14,7 @@ function sizes(bytes) {
 
 const measured = {}
 // What a page may load; the other modules are for Node.
-const isForPages = name => name.endsWith(".wasm") || ["browser.mjs", "core.mjs", "worker.mjs"].includes(name)
+const isForPages = name => name.endsWith(".wasm") || ["browser.mjs", "core.mjs", "nats.mjs", "worker.mjs"].includes(name)
 for (const name of readdirSync(dist).filter(isForPages).sort()) {
   measured[name] = sizes(readFileSync(join(dist, name)))
 }

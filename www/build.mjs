@@ -1,7 +1,7 @@
 // Makes the npm package in ../pkg from the TypeScript here; pkg-scripts/build has put the .wasm files there before.
 import { execFileSync } from "node:child_process"
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
-import { dirname, extname, join, relative, resolve } from "node:path"
+import { basename, dirname, extname, join, relative, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as esbuild from "esbuild"
 import { glueFactories } from "./host/glue.mjs"
@@ -23,28 +23,10 @@ const common = {
 /** What browsers download. Names stay, so that a stack trace can be read. */
 const short = { minifySyntax: true, minifyWhitespace: true }
 
-/** `require` in ES modules for Node: what is bundled of others asks for Node's own modules with it. */
-const moduleRequire = {
-  banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` },
-}
-
 /** `import.meta.url` in CommonJS, where the language has none. */
 const commonJsUrl = {
   define: { "import.meta.url": "moduleUrl" },
   banner: { js: `const moduleUrl = require("node:url").pathToFileURL(__filename).href;` },
-}
-
-/** What ws asks for and does without. */
-const OPTIONAL = ["bufferutil", "utf-8-validate"]
-
-/** Packages that Node loads when they are used, and the files that they are in. */
-const LAZY = { ws: "websocket.node.mjs" }
-
-const lazyPackages = {
-  name: "lazy-packages",
-  setup(build) {
-    build.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => (kind === "dynamic-import" && path in LAZY ? { path: `./${LAZY[path]}`, external: true } : undefined))
-  },
 }
 
 /** The command line and the page use the built host as it is shipped, not a copy inside each of them. */
@@ -62,14 +44,44 @@ function shippedHost(path) {
 }
 
 async function buildHost() {
-  const host = { ...common, plugins: [glueFactories] }
-  const node = { ...host, platform: "node", external: ["webgpu", ...OPTIONAL] }
+  const host = { ...common, plugins: [glueFactories, libraries] }
+  const node = { ...host, platform: "node", external: ["webgpu"] }
   await Promise.all([
-    ...Object.entries(LAZY).map(([name, file]) => esbuild.build({ ...node, ...moduleRequire, entryPoints: [name], format: "esm", outfile: join(dist, file) })),
-    buildModules({ ...node, plugins: [lazyPackages, ...node.plugins], entryPoints: { index: hostEntry, "worker.node": workerEntry("node") }, chunkNames: "core.node" }),
+    buildModules({ ...node, entryPoints: { index: hostEntry, "worker.node": workerEntry("node") }, chunkNames: "core.node" }),
     buildModules({ ...host, ...short, platform: "browser", entryPoints: { browser: hostEntry, worker: workerEntry("browser") }, chunkNames: "core" }),
     esbuild.build({ ...node, ...commonJsUrl, entryPoints: [hostEntry], format: "cjs", outfile: join(dist, "index.cjs") }),
   ])
+}
+
+/** What others wrote and few need: a file each, which is loaded where it is used. */
+const LIBRARIES = {
+  "nats-library.browser": { name: "nats", platform: "browser" },
+  "nats-library.node": { name: "nats.node", platform: "node" },
+  "ws-library.node": { name: "ws.node", platform: "node", external: ["bufferutil", "utf-8-validate"] },
+}
+
+const libraries = {
+  name: "libraries",
+  setup(build) {
+    build.onResolve({ filter: /-library\.(browser|node)\.js$/ }, ({ path }) => {
+      const { name } = LIBRARIES[basename(path, ".js")]
+      return { path: `./${name}.mjs`, external: true }
+    })
+  },
+}
+
+function buildLibraries() {
+  // They are CommonJS, and ask for Node's own modules with `require`.
+  const banner = { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` }
+  return Promise.all(Object.entries(LIBRARIES).map(([file, { name, ...options }]) => esbuild.build({
+    ...common,
+    ...short,
+    ...options,
+    ...(options.platform === "node" ? { banner } : {}),
+    entryPoints: [join(www, "host", "distributed", "links", `${file}.ts`)],
+    format: "esm",
+    outfile: join(dist, `${name}.mjs`),
+  })))
 }
 
 const workerEntry = platform => join(www, "host", "platform", `worker.${platform}.ts`)
@@ -175,7 +187,7 @@ function writeManifest() {
 
 mkdirSync(dist, { recursive: true })
 try {
-  await buildHost()
+  await Promise.all([buildHost(), buildLibraries()])
   buildTypes()
   await buildCommands()
   await buildPage()

@@ -15,6 +15,7 @@ import { openNode } from "./places/node.mjs"
 import { writeReadme } from "./readme.mjs"
 import { fullReport, ratios, short } from "./report.mjs"
 import { measureCase } from "./runner.mjs"
+import { benchWorker } from "./worker/main.mjs"
 
 const OPEN = { chromium: openChromium, node: openNode, native: openNativePlace }
 
@@ -106,6 +107,7 @@ async function main(args) {
     if (options.readme) writeReadme(runs)
     return
   }
+  if (options.worker) return benchWorker(options, args)
   if (!existsSync(inRepository("pkg/dist/index.mjs"))) throw new UsageError("the package is not built: run pkg-scripts/build")
   if (options.batching) return benchBatching(options, args)
   const run = await measure(options, args)

@@ -42,8 +42,11 @@ const node = ({ op, inputs, outputs, attributes = {} }) =>
 const tensor = ({ name, dims, data }) =>
   message(5, ...dims.map(dim => number(1, dim)), number(2, FLOAT), bytes(8, name), bytes(9, Buffer.from(data.buffer, data.byteOffset, data.byteLength)))
 
+/** A text is the name of an open size. */
+const dimension = dim => (typeof dim === "string" ? bytes(2, dim) : number(1, dim))
+
 const value = (field, { name, dims }) =>
-  message(field, bytes(1, name), message(2, message(1, number(1, FLOAT), message(2, ...dims.map(dim => message(1, number(1, dim)))))))
+  message(field, bytes(1, name), message(2, message(1, number(1, FLOAT), message(2, ...dims.map(dim => message(1, dimension(dim)))))))
 
 /**
  * The bytes of a model. Attributes are whole numbers, lists of them, or `{ float }`; values have a name and dims,

@@ -9,6 +9,7 @@ export const HELP = `usage: pkg-scripts/bench [OPTION...]
   --models A,B        these models of tests/fixtures/manifest.json; --models none for operators alone
   --ops [TEXT]        also single operators: all, or those whose name has TEXT
   --batching          instead of all that: what batches cost and bring, in Node.js and Chromium; with --where and --readme
+  --worker            instead of all that: what the worker answers, and how fast; with --quick, --soak-s SECONDS and --readme
   --only A,B          these contenders: ${[...new Set(Object.values(CONTENDERS).flat())].join(", ")}
   --where A,B         these places: ${Object.keys(PLACES).join(", ")}
   --runs N            exactly N warm runs each, instead of as many as fit into two seconds (at least 3, at most 50)
@@ -27,6 +28,8 @@ const OPTIONS = {
   models: { type: "string" },
   ops: { type: "string" },
   batching: { type: "boolean", default: false },
+  worker: { type: "boolean", default: false },
+  "soak-s": { type: "string" },
   only: { type: "string" },
   where: { type: "string" },
   runs: { type: "string" },
@@ -57,6 +60,8 @@ export function readOptions(args) {
     help: values.help,
     quick: values.quick,
     batching: values.batching,
+    worker: values.worker,
+    soakS: count("soak-s", values["soak-s"], 1),
     models,
     isModels: models === undefined || models.length > 0,
     ops: values.ops,

@@ -11,6 +11,7 @@ import { complaints, markdown, ratios, short, timesTable } from "../bench/report
 import { geomean, quantile, runsFor, schedule, summary } from "../bench/statistics.mjs"
 import { barChart, decades, escape } from "../bench/svg.mjs"
 import { pack, unpack } from "../bench/tensors.mjs"
+import { idleLine, loadTable, overheadLine, report as workerReport, soakLine } from "../bench/worker/report.mjs"
 
 /** Calls `work` with each row's arguments; the last of a row is what has to come out. */
 function check(work, rows) {
@@ -207,4 +208,27 @@ test("two_workers_are_told_against_one_for_each_model", () => {
   const rows = [row("m", "one worker", 100), row("m", "two workers", 190), row("n", "one worker", 10), row("n", "two workers", 15)]
   assert.equal(workersGain([...rows, row("failed", "one worker", undefined)]), "Node.js 1.90×, 1.50×")
   assert.equal(workersGain([]), "")
+})
+
+test("a_worker_is_reported_with_what_it_was_measured_for_and_no_more", () => {
+  const latency_ms = { p50: 0.25, p99: 1.5, max: 12 }
+  const row = { connections: 16, idle: 0, requests_per_s: 12345.6, n_requests: 60_000, latency_ms, avg_batch_size: 3.5, errors: {} }
+  const webSocket = {
+    transport: "WebSocket",
+    rows: [row, { ...row, idle: 1000 }],
+    direct: { overhead_p50_ms: 0.125 },
+    idle: { connections: 1000, resident_bytes_before: 2 ** 20, resident_bytes_after: 11 * 2 ** 20, bytes_per_connection: 10_486, lost: 0 },
+  }
+  assert.deepEqual(loadTable([webSocket, { transport: "HTTP", rows: [row] }]).split("\n").map(line => line.replaceAll(/ +/g, " ")).slice(2), [
+    "| WebSocket, 16 | 12,346 | 0.250 | 1.50 | 12.0 | 3.50 |",
+    "| WebSocket, 16 beside 1,000 idle | 12,346 | 0.250 | 1.50 | 12.0 | 3.50 |",
+    "| HTTP, 16 | 12,346 | 0.250 | 1.50 | 12.0 | 3.50 |",
+  ])
+  assert.match(overheadLine([webSocket]), /WebSocket 0\.125 ms/)
+  assert.match(idleLine([webSocket]), /1,000 idle connections take 10\.0 MiB .* 10\.2 KiB each; none was lost/)
+  const samples = [[0, 1], [300, 2], [600, 2]].map(([at_s, mib]) => ({ at_s, resident_bytes: mib * 2 ** 20 }))
+  const soak = { row: { ...row, errors: { QUEUE_FULL: 2 } }, samples, bytes_per_s: -3.25, is_flat: true }
+  assert.equal(soakLine(soak), "10.0 minutes at full load: 60,000 requests, 2.00 QUEUE_FULL; memory from the middle to the end: 2.00 to 2.00 MiB, which is flat (−3.25 bytes per second).")
+  const text = workerReport({ date: "2026-01-02T03:04:05Z", command: "c", device: { cpu: "cpu", cores: 2 }, reports: [{ transport: "HTTP", rows: [row] }] })
+  assert.doesNotMatch(text, /undefined|NaN|idle|full load|direct call/)
 })

@@ -225,3 +225,42 @@ test("a_server_that_fails_two_checks_is_lost", async () => {
     assert.equal(clock.nTimers, 0)
   }
 })
+
+test("a_server_that_is_not_ready_any_more_answers_what_it_has", async () => {
+  const clock = new Clock()
+  const answers = []
+  let status = 200
+  const fetch = async url => {
+    if (inferIn(url)) return new Promise(resolve => answers.push(() => resolve(new Response(JSON.stringify({ outputs: [{ name: "y", datatype: "FP32", shape: [1], data: [7] }] })))))
+    return readyIn(url) ? new Response("", { status }) : new Response(JSON.stringify({ inputs: [], outputs: [{ name: "y", datatype: "FP32" }] }))
+  }
+  const link = await openHttpLinkIn({ now: () => clock.now(), after: (...given) => clock.after(...given), fetch }, { url: "http://test" }, WANTED, never())
+  let lost
+  link.lost.then(error => { lost = error })
+  const running = link.run(request())
+  status = 503
+  await clock.advance(20_000)
+  assert.equal(link.draining.aborted, true)
+  assert.equal(lost, undefined)
+  await assertLinkError(link.run(request()), "worker", "WORKER_UNAVAILABLE", /answered 503/)
+  answers[0]()
+  assert.deepEqual([...(await running).y.data], [7])
+  await clock.advance(0)
+  assert.match(lost.message, /answered 503/)
+  assert.equal(clock.nTimers, 0)
+})
+
+test("a_check_takes_no_place_of_a_request", async () => {
+  const clock = new Clock()
+  let isSilent = false
+  const fetch = async (url, { signal }) => {
+    if (inferIn(url)) return new Response(JSON.stringify({ outputs: [{ name: "y", datatype: "FP32", shape: [1], data: [7] }] }))
+    if (isSilent) return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
+    return new Response(JSON.stringify({ inputs: [], outputs: [{ name: "y", datatype: "FP32" }] }))
+  }
+  const link = await openHttpLinkIn({ now: () => clock.now(), after: (...given) => clock.after(...given), fetch }, { url: "http://test", maxInFlight: 1 }, WANTED, never())
+  isSilent = true
+  await clock.advance(6000)
+  assert.deepEqual([...(await link.run(request())).y.data], [7])
+  await link.close()
+})

@@ -4,9 +4,10 @@ import { after, afterEach, before, test } from "node:test"
 import { Clock, settled } from "./lanes.mjs"
 import { assertLinkError, never, requestOf, until } from "./links/check.mjs"
 import { cut, echoed, ECHO, frame, HELLO, SHA256 } from "./links/frames.mjs"
-import { linksHost } from "./links/host.mjs"
+import { fromWww, linksHost } from "./links/host.mjs"
 import { missingNats, startNats, startNatsWorker } from "./links/nats.mjs"
 
+const fc = fromWww("fast-check")
 const host = await linksHost()
 const { openLink, openNatsLinkOver, inferSubject, Tensor } = host
 const request = requestOf(Tensor)
@@ -73,7 +74,7 @@ test("nobody_there_is_told_at_once_and_means_busy_later", real, async () => {
   await assertLinkError(open(), "worker", "WORKER_UNAVAILABLE", /no worker is there \(sentinel-worker --nats nats:/)
   const worker = await workerThat()
   const link = await open()
-  await worker.close()
+  await worker.connection.drain()
   const error = await link.run(request()).catch(thrown => thrown)
   assert.deepEqual([error.blame, error.code, error.retryAfterMs], ["busy", "WORKER_UNAVAILABLE", 500], error.message)
   await link.close()
@@ -99,6 +100,7 @@ test("a_token_is_that_of_the_server", real, async () => {
       await assertLinkError(open({ url, token: "wrong" }), "setting", "UNAUTHORIZED", /refuses the token/)
     }
     const worker = await startNatsWorker(guarded, { token: "geheim" })
+    await (await open({ url: guarded.url.replace("nats://", "nats://geheim@") })).close()
     const link = await open({ url: guarded.url, token: "geheim" })
     assert.deepEqual([...(await link.run(request())).y.data], [1, 2, 3])
     await link.close()
@@ -206,7 +208,7 @@ async function rig({ hello = {}, open = true } = {}) {
     clock, client, published, subscriptions,
     hellos: () => [{ ...HELLO, ...hello }],
     hear(subject, message) {
-      const at = subscriptions.has(subject) ? subject : subject.replace(/\.\d+$/, "")
+      const at = subscriptions.has(subject) ? subject : subject?.replace(/\.\d+$/, "")
       subscriptions.get(at)?.(subject, message)
     },
     said: type => published.filter(({ header }) => header.type === type),
@@ -314,4 +316,58 @@ test("parts_go_only_where_a_message_may_go", async () => {
     await assertLinkError(running, "worker", "WORKER_UNAVAILABLE", /did not arrive/)
     assert.equal(one.said("part").length, 0)
   }
+})
+
+const TYPES = ["working", "opened", "part", "output", "error", "hello", "x"]
+const member = fc.oneof(fc.constantFrom("1", "y", null, NaN, -1, 1, 2, 5000, 1e300, [], {}), fc.jsonValue())
+const hostile = fc.record(
+  { type: fc.constantFrom(...TYPES), outputs: member, code: member, subject: member, part_bytes: member, index: member, count: member, worker_id: member },
+  { requiredKeys: ["type"] },
+)
+
+test("every_request_settles_once_whatever_is_said_on_its_subject", async () => {
+  const schedule = fc.array(fc.oneof(
+    fc.record({ do: fc.constant("say"), header: hostile, isNamed: fc.boolean(), payload: fc.uint8Array({ maxLength: 16 }) }),
+    fc.record({ do: fc.constant("raw"), bytes: fc.uint8Array({ maxLength: 40 }) }),
+    fc.constantFrom({ do: "run" }, { do: "large" }, { do: "open" }, { do: "answer" }, { do: "nobody" }, { do: "abort" }, { do: "wait" }, { do: "break" }),
+  ), { maxLength: 25 })
+  await fc.assert(fc.asyncProperty(schedule, async steps => {
+    const one = await rig()
+    const settlings = []
+    const controllers = []
+    const latest = (...types) => one.published.filter(({ header }) => types.includes(header.type)).at(-1)
+    for (const step of steps) {
+      const asked = latest("infer", "open")
+      switch (step.do) {
+        case "say": one.hear(asked?.reply, frame({ ...step.header, ...(step.isNamed ? { id: asked?.header.id } : {}) }, Buffer.from(step.payload))); break
+        case "raw": one.hear(asked?.reply, step.bytes); break
+        case "run":
+        case "large": {
+          const controller = new AbortController()
+          const at = settlings.push(0) - 1
+          controllers.push(controller)
+          const n = step.do === "run" ? 3 : 5000
+          one.run({ inputs: { x: new Tensor("float32", new Float32Array(n), [n]) }, signal: controller.signal }).then(() => { settlings[at] += 1 }, error => {
+            assert.equal(error.name, "SentinelError")
+            settlings[at] += 1
+          })
+          await settled()
+          break
+        }
+        case "open": one.hear(asked?.reply, frame({ type: "opened", id: asked?.header.id, subject: "a", part_bytes: 4096 })); break
+        case "answer": if (asked?.header.type === "infer") one.hear(asked.reply, echoed(asked)); break
+        case "nobody": one.hear(asked?.reply, undefined); break
+        case "abort": controllers.pop()?.abort(); break
+        case "wait": await one.clock.advance(1700); break
+        case "break":
+          one.client.isConnected = !one.client.isConnected
+          one.client.onConnected(one.client.isConnected)
+      }
+    }
+    await settled()
+    await one.link.close()
+    await settled()
+    assert.deepEqual(settlings, settlings.map(() => 1))
+    assert.deepEqual([one.clock.nTimers, one.subscriptions.size], [0, 0])
+  }), { numRuns: 200 })
 })

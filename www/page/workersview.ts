@@ -78,11 +78,16 @@ export class WorkersView {
 
   statistics(statistics: DistributedStatistics | undefined): void {
     this.#showRows(statistics?.workers ?? [])
-    if (statistics === undefined) return
+    if (statistics === undefined) return this.#clear()
     for (const [name, value] of this.#counters) value.textContent = SHOWN[name]?.(statistics) ?? "–"
     if (this.#isRunning) this.#rate.push(statistics.throughput, statistics.throughput.toFixed(0))
     const bars = statistics.workers.map(({ url, done }) => ({ label: url, value: done }))
     this.#share.show(bars, `${statistics.totalOutputs} done`)
+  }
+
+  #clear(): void {
+    for (const value of this.#counters.values()) set(value, "–")
+    this.#share.clear()
   }
 
   #enable(): void {
@@ -120,9 +125,10 @@ export class WorkersView {
     const figures = Array.from({ length: 5 }, () => element("td", "number"))
     const actions = element("td", "")
     if (url !== "local") {
-      const remove = element("button", "remove", "Remove")
+      const remove = element("button", "remove", "×")
       remove.setAttribute("type", "button")
       remove.setAttribute("aria-label", `Remove ${url}`)
+      remove.title = "Remove"
       remove.addEventListener("click", () => this.#remove(url))
       actions.append(remove)
     }

@@ -21,7 +21,7 @@ const CONTENTS = `export { Tensor } from "onnxruntime-common"
   export { crc32, crc32InScript } from "./distributed/links/checksum.js"
   export { readFrame, writeFrame } from "./distributed/links/frame.js"
   export { readTensors, writeTensors, writeTensorsAsJson } from "./distributed/links/oip.js"
-  export { explainEnding, explainFetch, explainStatus } from "./distributed/links/explain.js"`
+  export { explainEnding, explainFetch, explainRefusal } from "./distributed/links/explain.js"`
 
 /** The host for Node, in a folder of its own that goes with the process. */
 export async function linksHost() {

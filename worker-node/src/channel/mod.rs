@@ -7,6 +7,8 @@ mod parts;
 mod progress;
 mod request;
 mod session;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 mod upload;
 mod websocket;

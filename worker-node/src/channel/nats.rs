@@ -23,7 +23,7 @@ use self::address::{HELLO, cancel_subject, infer_subject, part_subject};
 use self::request::Asked;
 use super::flight::InFlight;
 use super::parts::{Part, Parts};
-use super::request::{check_id, failure, hello, read};
+use super::request::{check_id, cut, failure, hello};
 use crate::context::Context;
 
 /// All clients together have this many times the requests that one WebSocket has.
@@ -190,10 +190,20 @@ impl Door {
             }
             return;
         }
-        let (said, payload) = match read(payload, self.context.limits).await {
-            Ok(read) => read,
+        let limits = self.context.limits;
+        let frame = match cut(payload, limits).await {
+            Ok(frame) => frame,
+            // What was damaged on its way is sent again by a client that hears nothing.
+            Err(error) if error.kind == ErrorKind::InvalidInput => {
+                return self.refuse(None, "", &error).await;
+            }
             Err(error) => return self.refuse(reply, "", &error).await,
         };
+        let said = match FromClient::read(&frame, &limits) {
+            Ok(said) => said,
+            Err(error) => return self.refuse(reply, "", &error).await,
+        };
+        let payload = frame.payload;
         match (said, reply) {
             (FromClient::Cancel { id }, _) => {
                 self.in_flight.cancel(&id);

@@ -24,12 +24,17 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// # Errors
 /// `INVALID_INPUT` for what is no message, `TOO_LARGE` beyond the limits.
 pub async fn read(message: Bytes, limits: Limits) -> Result<(FromClient, Bytes)> {
-    aside(message.len(), move || {
-        let frame = Frame::read(message, &limits)?;
-        let said = FromClient::read(&frame, &limits)?;
-        Ok((said, frame.payload))
-    })
-    .await
+    let frame = cut(message, limits).await?;
+    let said = FromClient::read(&frame, &limits)?;
+    Ok((said, frame.payload))
+}
+
+/// A message in two, after its checksum.
+///
+/// # Errors
+/// As [`Frame::read`].
+pub async fn cut(message: Bytes, limits: Limits) -> Result<Frame> {
+    aside(message.len(), move || Frame::read(message, &limits)).await
 }
 
 /// # Errors
@@ -83,27 +88,10 @@ fn infer(
     limits: &Limits,
 ) -> Result<Infer> {
     let inputs = request.tensors(payload, limits)?;
-    let deadline = match request.deadline_ms {
-        None => None,
-        Some(ms) => match Duration::try_from_secs_f64(ms / 1e3) {
-            // Later than any clock can tell is no deadline.
-            Ok(wait) => arrived.checked_add(wait),
-            Err(_) => {
-                let why = format!("{ms}, expected milliseconds from 0 on");
-                return Err(Error::new(ErrorKind::InvalidInput, "deadline_ms", why));
-            }
-        },
-    };
-    if request.outputs.len() > limits.max_tensors {
-        let why = format!(
-            "{} outputs, and the limit is {}",
-            request.outputs.len(),
-            limits.max_tensors
-        );
-        return Err(Error::new(ErrorKind::TooLarge, "outputs", why));
-    }
+    // Later than any clock can tell is no deadline.
+    let deadline = request.wait()?.and_then(|wait| arrived.checked_add(wait));
     Ok(Infer {
-        priority: priority(&request.parameters)?,
+        priority: request.priority()?,
         model: request.model_name,
         version: Some(request.model_version).filter(|version| !version.is_empty()),
         inputs,
@@ -113,17 +101,6 @@ fn infer(
             .map(|wanted| wanted.name)
             .collect(),
         deadline,
-    })
-}
-
-fn priority(parameters: &Parameters) -> Result<i32> {
-    let Some(value) = parameters.get("priority") else {
-        return Ok(0);
-    };
-    let priority = value.as_i64().and_then(|x| i32::try_from(x).ok());
-    priority.ok_or_else(|| {
-        let why = format!("{value}, expected a whole number of 32 bits");
-        Error::new(ErrorKind::InvalidInput, "parameters.priority", why)
     })
 }
 
@@ -218,21 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_version_is_the_latest_and_an_endless_deadline_is_none() {
-        let infer = request(json!({"model_name": "m", "deadline_ms": 1e19, "inputs": []})).unwrap();
+    fn an_empty_version_is_the_latest() {
+        let infer = request(json!({"model_name": "m", "inputs": []})).unwrap();
         assert_eq!((infer.version, infer.deadline), (None, None));
-    }
-
-    #[test]
-    fn times_and_priorities_that_are_none_are_refused() {
-        for header in [
-            json!({"inputs": [], "deadline_ms": -1.0}),
-            json!({"inputs": [], "parameters": {"priority": "high"}}),
-            json!({"inputs": [], "parameters": {"priority": 3e9}}),
-            json!({"inputs": [], "parameters": {"priority": 1u64 << 40}}),
-        ] {
-            let refused = request(header.clone()).unwrap_err();
-            assert_eq!(refused.kind, ErrorKind::InvalidInput, "{header}");
-        }
     }
 }

@@ -66,15 +66,28 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(context: Arc<Context>, str
         heartbeat: context.heartbeat,
     };
     let mut reading = pin!(read(&context, source, session, &progress));
-    let ended = tokio::select! {
-        // Whoever is gone hears no farewell.
-        _ = &mut reading => return,
-        ended = writer.write(outlet) => ended,
+    let mut left = None;
+    let ended = {
+        let mut writing = pin!(writer.write(outlet));
+        loop {
+            tokio::select! {
+                source = &mut reading, if left.is_none() => match source {
+                    Some(source) => left = Some(source),
+                    // Whoever is gone hears no farewell.
+                    None => return,
+                },
+                ended = &mut writing => break ended,
+            }
+        }
     };
     match ended {
         Ended::Closed => {
             let farewell = async {
-                if let Some(source) = reading.await
+                let source = match left {
+                    Some(source) => Some(source),
+                    None => reading.await,
+                };
+                if let Some(source) = source
                     && let Ok(mut socket) = writer.sink.reunite(source)
                 {
                     discard(&mut socket.get_mut().stream).await;

@@ -11,7 +11,8 @@ use sentinel_inference::schedule::Policy;
 use sentinel_inference::session::{Joining, Named, Rows};
 use tokio::sync::oneshot;
 
-use super::queue::{Queue, Work};
+use super::queue::Queue;
+use super::state::Work;
 use super::told::told;
 use crate::runner::Runner;
 

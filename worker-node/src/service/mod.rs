@@ -1,10 +1,13 @@
 //! Models by name and version, and inference with them: what HTTP, WebSocket and NATS are doors to.
 
 mod catalog;
+mod entry;
 mod lane;
+mod loading;
 mod model;
 mod queue;
 mod repository;
+mod state;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -20,13 +23,13 @@ use sentinel_inference::schedule::{Latencies, Snapshot};
 use sentinel_inference::tensor::Tensor;
 use sentinel_inference::wire::{ModelOf, Upload};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::runner;
-use catalog::{Catalog, Found, Wish, blocking};
-use model::{Model, Unchecked};
-use queue::Refused;
+use catalog::{Catalog, Found, blocking};
+use loading::Wish;
+use model::{Model, Submitted, Unchecked};
 use repository::Repository;
-
 use upload::{Announced, Uploads};
 
 pub use told::told;
@@ -109,6 +112,8 @@ pub struct Service {
     catalog: Arc<Catalog>,
     /// Where they are allowed.
     uploads: Option<Arc<Uploads>>,
+    /// Those in flight.
+    requests: TaskTracker,
 }
 
 impl Service {
@@ -118,27 +123,30 @@ impl Service {
     /// # Errors
     /// `IO` for a repository that cannot be read; `MODEL_UNSUPPORTED` for a provider that this machine does not have.
     pub async fn open(options: ServiceOptions) -> Result<Arc<Service>> {
-        let folder = options.model_repository.clone();
-        let (provider, adapter) = (options.provider, options.adapter.clone());
-        let repository = blocking(move || {
+        let (folder, provider) = (options.model_repository.clone(), options.provider);
+        let adapter = options.adapter.clone();
+        let opened = blocking(move || {
             runner::check(provider, adapter.as_deref())?;
-            Repository::open(&folder)
+            let repository = Repository::open(&folder)?;
+            let names = repository.names()?;
+            Ok((repository, names))
         });
-        let repository = repository.await?;
-        let names = repository.names()?;
+        let (repository, names) = opened.await?;
         let catalog = Catalog::new(repository, options);
-        let loads = futures_util::stream::iter(names);
+        let uploads = catalog.options.allow_upload;
+        let uploads = uploads.then(|| Uploads::open(catalog.clone()));
+        let uploads = uploads.transpose()?.map(Arc::new);
         let load = async |name: String| {
             // Why a model cannot be loaded is in the list of models.
             let _ = catalog.load(&name, Wish::Latest).await;
         };
-        loads.for_each_concurrent(N_LOADING, load).await;
-        let uploads = catalog
-            .options
-            .allow_upload
-            .then(|| Uploads::open(catalog.clone()));
-        let uploads = uploads.transpose()?.map(Arc::new);
-        Ok(Arc::new(Service { catalog, uploads }))
+        let names = futures_util::stream::iter(names);
+        names.for_each_concurrent(N_LOADING, load).await;
+        Ok(Arc::new(Service {
+            catalog,
+            uploads,
+            requests: TaskTracker::new(),
+        }))
     }
 
     /// Every model and version of the repository.
@@ -169,49 +177,45 @@ impl Service {
     /// Runs one request, together with others where that is allowed. To drop the future is to cancel the request.
     ///
     /// # Errors
-    /// `NOT_FOUND`, `QUEUE_FULL`, `TIMEOUT`, `RELEASED` when the model is unloaded before it ran, `INTERNAL` for a panic, and
+    /// `NOT_FOUND`; `WORKER_UNAVAILABLE` where the model is not ready; `QUEUE_FULL`, `TIMEOUT`, `INTERNAL` for a panic, and
     /// what the model makes of the inputs.
-    pub async fn infer(&self, mut request: Infer) -> Result<Answer> {
+    pub async fn infer(&self, request: Infer) -> Result<Answer> {
+        let _in_flight = self.requests.token();
+        let (name, version) = (request.model, request.version);
+        let mut asked = Unchecked {
+            inputs: request.inputs,
+            outputs: request.outputs,
+            deadline: request.deadline,
+            priority: request.priority,
+        };
         for _ in 0..MAX_TRIES {
-            let model = self.ready(&request).await?;
-            let submitted = model.submit(Unchecked {
-                inputs: request.inputs,
-                outputs: request.outputs,
-                deadline: request.deadline,
-                priority: request.priority,
-            })?;
-            match submitted {
-                Ok(pending) => {
-                    let done = pending.answer().await.map_err(|error| told(&error))?;
-                    return Ok(Answer {
-                        model: request.model,
-                        version: model.version.to_string(),
-                        outputs: done.outputs,
-                        provider: model.provider,
-                        queued: done.queued,
-                        computed: done.computed,
-                        batch_size: done.batch_size,
-                    });
+            let model = self
+                .ready(&name, version.as_deref(), asked.deadline)
+                .await?;
+            let pending = match model.submit(asked)? {
+                Submitted::Pending(pending) => pending,
+                Submitted::Closed(given) => {
+                    asked = given;
+                    continue;
                 }
-                Err(Refused::Closed(given)) => {
-                    request.inputs = given.inputs;
-                    request.outputs = given.outputs;
-                }
-                Err(Refused::Full(n_waiting)) => {
-                    let at = format!("model {}", request.model);
-                    let why = format!("{n_waiting} requests wait, and no more may");
-                    return Err(Error::new(ErrorKind::QueueFull, at, why));
-                }
-                Err(Refused::Broken(error)) => {
-                    let at = format!("model {}", request.model);
-                    let why = format!("it is not ready any more: {error}");
-                    return Err(Error::new(ErrorKind::WorkerUnavailable, at, why));
-                }
-            }
+            };
+            let done = pending.answer().await.map_err(|error| told(&error))?;
+            return Ok(Answer {
+                model: name,
+                version: model.version.to_string(),
+                outputs: done.outputs,
+                provider: model.provider,
+                queued: done.queued,
+                computed: done.computed,
+                batch_size: done.batch_size,
+            });
         }
-        let at = format!("model {}", request.model);
         let why = "it is replaced again and again";
-        Err(Error::new(ErrorKind::WorkerUnavailable, at, why))
+        Err(Error::new(
+            ErrorKind::WorkerUnavailable,
+            format!("model {name}"),
+            why,
+        ))
     }
 
     /// Loads a model's latest version, or loads it again when its file has changed; requests to the former one finish there.
@@ -274,7 +278,9 @@ impl Service {
 
     /// Takes no more requests; done when those in flight have their answers.
     pub async fn drain(&self) {
-        self.catalog.drain().await;
+        self.catalog.drain();
+        self.requests.close();
+        self.requests.wait().await;
     }
 
     fn uploading(&self, upload: &Upload) -> Result<(Arc<Uploads>, Announced)> {
@@ -287,23 +293,28 @@ impl Service {
     }
 
     /// The model that a request is for; a version that is not loaded yet is.
-    async fn ready(&self, request: &Infer) -> Result<Arc<Model>> {
-        let version = match self
-            .catalog
-            .find(&request.model, request.version.as_deref())?
-        {
+    async fn ready(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Model>> {
+        let version = match self.catalog.find(name, version)? {
             Found::Ready(model) => return Ok(model),
             Found::Idle(version) => version,
         };
-        let load = self.catalog.load(&request.model, Wish::OnDemand(version));
-        let Some(deadline) = request.deadline else {
-            return load.await.map_err(|error| told(&error));
+        let load = self.catalog.load(name, Wish::OnDemand(version));
+        let loaded = match deadline {
+            None => load.await,
+            Some(deadline) => {
+                let in_time = tokio::time::timeout_at(deadline.into(), load).await;
+                in_time.unwrap_or_else(|_| {
+                    let at = format!("model {name} version {version}");
+                    let why = "the request's time is over, and it is still being loaded";
+                    Err(Error::new(ErrorKind::Timeout, at, why))
+                })
+            }
         };
-        let loaded = tokio::time::timeout_at(deadline.into(), load).await;
-        loaded.unwrap_or_else(|_| {
-            let at = format!("model {} version {version}", request.model);
-            let why = "the request's time is over, and it is still being loaded";
-            Err(Error::new(ErrorKind::Timeout, at, why))
-        })
+        loaded.map_err(|error| told(&error))
     }
 }

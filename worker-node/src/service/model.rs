@@ -1,7 +1,7 @@
 //! A version of a model that is loaded.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sentinel_inference::error::{Error, ErrorKind, Result};
 use sentinel_inference::inspect::Port;
@@ -11,8 +11,9 @@ use sentinel_inference::tensor::Dim;
 use sentinel_inference::wire::{ModelOf, PortOf};
 
 use super::lane::{self, Facts};
-use super::queue::{Pending, Queue, Refused, Request};
+use super::queue::{Pending, Queue};
 use super::repository::ModelFile;
+use super::state::{Refused, Request};
 use super::{ModelStatistics, ServiceOptions};
 use crate::runner::{OpenModel, Runner};
 
@@ -42,6 +43,12 @@ pub struct Unchecked {
     pub outputs: Vec<String>,
     pub deadline: Option<Instant>,
     pub priority: i32,
+}
+
+pub enum Submitted {
+    Pending(Pending),
+    /// The model is given back: another one may be in its place.
+    Closed(Unchecked),
 }
 
 impl Model {
@@ -88,17 +95,36 @@ impl Model {
     /// Puts a request into the queue, after its inputs have been held against the model's.
     ///
     /// # Errors
-    /// `INVALID_INPUT`, `SHAPE_MISMATCH` and `DTYPE_MISMATCH` naming the input or output; [`Refused`] with the request.
-    pub fn submit(&self, request: Unchecked) -> Result<Result<Pending, Refused>> {
+    /// `INVALID_INPUT`, `SHAPE_MISMATCH` and `DTYPE_MISMATCH` naming the input or output; `QUEUE_FULL`;
+    /// `WORKER_UNAVAILABLE` when nothing runs here any more.
+    pub fn submit(&self, request: Unchecked) -> Result<Submitted> {
         let inputs = check_feeds(&self.feeds, request.inputs)?;
         let outputs = self.names(request.outputs)?;
-        Ok(self.queue.submit(Request {
+        let submitted = self.queue.submit(Request {
             signature: self.joining.signature(&inputs),
             inputs,
             outputs,
             deadline: request.deadline,
             priority: request.priority,
-        }))
+        });
+        let refused = |kind, why| Err(Error::new(kind, format!("model {}", self.name), why));
+        match submitted {
+            Ok(pending) => Ok(Submitted::Pending(pending)),
+            Err(Refused::Closed(request)) => Ok(Submitted::Closed(Unchecked {
+                inputs: request.inputs,
+                outputs: request.outputs,
+                deadline: request.deadline,
+                priority: request.priority,
+            })),
+            Err(Refused::Full(n_waiting)) => {
+                let why = format!("{n_waiting} requests wait, and no more may");
+                refused(ErrorKind::QueueFull, why)
+            }
+            Err(Refused::Broken(error)) => {
+                let why = format!("it is not ready any more: {error}");
+                refused(ErrorKind::WorkerUnavailable, why)
+            }
+        }
     }
 
     /// The outputs that are wanted.
@@ -124,6 +150,7 @@ impl Model {
         Ok(wanted)
     }
 
+    /// As clients see it.
     pub fn told(&self, state: &str) -> ModelOf {
         let ports = |ports: &[Port]| ports.iter().map(PortOf::new).collect();
         ModelOf {

@@ -4,89 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sentinel_inference::error::{Error, ErrorKind};
-use sentinel_inference::schedule::{self, Batcher, Latencies, Loss, Policy, Snapshot, Step};
-use sentinel_inference::session::{Key, Named, Signature};
+use sentinel_inference::error::Error;
+use sentinel_inference::schedule::{self, Batcher, Latencies, Policy, Snapshot};
+use sentinel_inference::session::Named;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::state::{Answer, Done, Job, Refused, Request, State, Work};
+
 /// The one lane: a model's runs take all of the device, or all cores.
 const LANE: u32 = 0;
-
-/// One request whose inputs have been checked.
-#[derive(Debug)]
-pub struct Request {
-    pub inputs: Named,
-    /// Their names, in the order of the answer.
-    pub outputs: Vec<String>,
-    /// Requests without one run alone.
-    pub signature: Option<Signature>,
-    pub deadline: Option<Instant>,
-    pub priority: i32,
-}
-
-/// What came of a request.
-#[derive(Debug)]
-pub struct Done {
-    pub outputs: Named,
-    /// From arrival until the batch began.
-    pub queued: Duration,
-    /// How long the batch ran.
-    pub computed: Duration,
-    /// How many requests ran together.
-    pub batch_size: usize,
-}
-
-/// Why a request was not taken in.
-#[derive(Debug)]
-pub enum Refused {
-    /// The model is given back; the request is the caller's again.
-    Closed(Request),
-    /// This many requests wait.
-    Full(usize),
-    /// Nothing runs here any more.
-    Broken(Error),
-}
-
-type Answer = Result<Done, Error>;
-
-struct Job {
-    request: Request,
-    arrived: Instant,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// Requests of one signature.
-struct Group {
-    id: u32,
-    n_jobs: usize,
-}
-
-/// A batch for the lane.
-pub struct Work {
-    batch: u64,
-    keys: Vec<u64>,
-    /// The inputs of each.
-    pub parts: Vec<Named>,
-    /// The rows of each, where they are to be joined.
-    pub rows: Option<Vec<usize>>,
-    /// Wanted by at least one.
-    pub outputs: Vec<String>,
-}
-
-struct State {
-    batcher: Batcher,
-    jobs: HashMap<u64, Job>,
-    groups: HashMap<Key, Group>,
-    next_key: u64,
-    next_group: u32,
-    /// Begun, and not yet with the lane.
-    begun: Option<(u64, Vec<u64>)>,
-    /// While the lane sleeps: when it wakes by itself.
-    sleeps_until: Option<Duration>,
-    is_closed: bool,
-    broken: Option<Error>,
-}
 
 /// The requests of one model.
 pub struct Queue {
@@ -113,17 +40,7 @@ impl Queue {
         batcher.open_lane(LANE, 1);
         Queue {
             opened: Instant::now(),
-            state: Mutex::new(State {
-                batcher,
-                jobs: HashMap::new(),
-                groups: HashMap::new(),
-                next_key: 0,
-                next_group: 0,
-                begun: None,
-                sleeps_until: None,
-                is_closed: false,
-                broken: None,
-            }),
+            state: Mutex::new(State::new(batcher)),
             wakes_lane: Condvar::new(),
             ended: CancellationToken::new(),
         }
@@ -331,86 +248,6 @@ impl Queue {
     }
 }
 
-impl State {
-    fn drive(&mut self, now: Duration) {
-        while let Some(step) = self.batcher.poll(now) {
-            match step {
-                Step::Run { batch, keys, .. } => self.begun = Some((batch, keys)),
-                Step::Answer { key, loss } => self.answer(key, Err(lost(loss))),
-            }
-        }
-    }
-
-    /// When there is something to do, if nothing happens before.
-    fn wake(&self) -> Duration {
-        self.batcher.wake().unwrap_or(Duration::MAX)
-    }
-
-    fn is_over(&self) -> bool {
-        self.is_closed && self.batcher.pending() == 0
-    }
-
-    fn answer(&mut self, key: u64, answer: Answer) {
-        if let Some(job) = self.take(key) {
-            let _ = job.answer.send(answer);
-        }
-    }
-
-    fn take(&mut self, key: u64) -> Option<Job> {
-        let job = self.jobs.remove(&key)?;
-        self.leave_group(job.request.signature.as_ref());
-        Some(job)
-    }
-
-    fn join_group(&mut self, signature: Option<&Signature>) -> Option<u32> {
-        let key = &signature?.key;
-        if let Some(group) = self.groups.get_mut(key) {
-            group.n_jobs += 1;
-            return Some(group.id);
-        }
-        let id = self.next_group;
-        self.next_group = id.wrapping_add(1);
-        self.groups.insert(key.clone(), Group { id, n_jobs: 1 });
-        Some(id)
-    }
-
-    fn leave_group(&mut self, signature: Option<&Signature>) {
-        let Some(Signature { key, .. }) = signature else {
-            return;
-        };
-        let group = self.groups.get_mut(key).expect("it was joined");
-        group.n_jobs -= 1;
-        if group.n_jobs == 0 {
-            self.groups.remove(key);
-        }
-    }
-
-    /// Without the requests that were taken back since the batch began.
-    fn work(&self, batch: u64, keys: &[u64]) -> Work {
-        let jobs = keys.iter().filter_map(|key| self.jobs.get_key_value(key));
-        let mut work = Work {
-            batch,
-            keys: Vec::with_capacity(keys.len()),
-            parts: Vec::with_capacity(keys.len()),
-            rows: None,
-            outputs: Vec::new(),
-        };
-        for (&key, Job { request, .. }) in jobs {
-            work.keys.push(key);
-            work.parts.push(request.inputs.clone());
-            if let Some(signature) = &request.signature {
-                work.rows.get_or_insert_default().push(signature.rows);
-            }
-            for name in &request.outputs {
-                if !work.outputs.contains(name) {
-                    work.outputs.push(name.clone());
-                }
-            }
-        }
-        work
-    }
-}
-
 impl Pending {
     /// # Errors
     /// `TIMEOUT`, and what the model's run finds.
@@ -436,16 +273,6 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if !self.is_answered {
             self.queue.cancel(self.key);
-        }
-    }
-}
-
-fn lost(loss: Loss) -> Error {
-    match loss {
-        Loss::Expired => Error::new(ErrorKind::Timeout, "request", "its time is over"),
-        Loss::LaneLost => {
-            let why = "the device was lost each time that the request ran";
-            Error::new(ErrorKind::DeviceLost, "request", why)
         }
     }
 }

@@ -215,9 +215,8 @@ export class Dispatcher {
     return wakeMs === Infinity ? undefined : wakeMs
   }
 
-  /** Every request without an answer; the dispatcher is at its end. */
-  abandon(): number[] {
-    const keys = [...this.#requests.keys()]
+  /** Forgets every request: nobody waits for answers any more, nor for those that `poll` has not given yet. */
+  abandon(): void {
     for (const heap of [this.#waiting, this.#patience, this.#deadlines, this.#hedges]) heap.clear()
     this.#requests.clear()
     for (const id of [...this.#attempts.keys()]) this.#take(id)
@@ -225,7 +224,6 @@ export class Dispatcher {
     this.#nReserved = 0
     this.#steps.length = 0
     this.#nTaken = 0
-    return keys
   }
 
   #decide(nowMs: number): void {

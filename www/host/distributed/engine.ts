@@ -14,7 +14,7 @@ import { loadScheduler, type Counters, type Statistics } from "../wasm.js"
 import type { Choose } from "./balance.js"
 import { Dispatcher, type Fault } from "./dispatcher.js"
 import { Fleet } from "./fleet.js"
-import type { Link, OpenLink, WorkerTarget } from "./link.js"
+import { LinkError, type Link, type OpenLink, type WorkerTarget } from "./link.js"
 import { openLink } from "./links/index.js"
 import { LOCAL_URL, openLocal, type OpenLocal } from "./local.js"
 import { ModelOnWorkers } from "./model.js"
@@ -285,7 +285,15 @@ export class DistributedInferenceEngine {
   async #connect(target: WorkerTarget, signal: AbortSignal): Promise<Link> {
     const { local } = this.#plan
     if (target.url === LOCAL_URL && local !== undefined) return this.#world.openLocal(local, signal)
-    return this.#world.openLink(target, await this.#model.wanted(), signal)
+    let model
+    try {
+      model = await this.#model.wanted()
+    } catch (thrown) {
+      // No worker is at fault, and none would do better.
+      const { code, message } = toSentinelError(thrown, "model")
+      throw new LinkError("setting", code, message, { cause: thrown })
+    }
+    return this.#world.openLink(target, model, signal)
   }
 
   #opened(worker: number, link: Link): void {
@@ -491,10 +499,10 @@ export class DistributedInferenceEngine {
   /** Ends the engine: everybody who waits is told why, and whoever asks later. */
   #fail(error: SentinelError, later = error): void {
     if (this.#state.name === "stopped") return
-    const keys = this.#dispatcher.abandon()
+    this.#dispatcher.abandon()
     this.#callOff()
     this.#state = { name: "stopped", error: later, stopped: this.#fleet.closeAll() }
-    for (const key of keys) this.#answer(key, undefined, named(this.#pending.get(key)?.id, error))
+    for (const [key, { id }] of [...this.#pending]) this.#answer(key, undefined, named(id, error))
     if (this.#counters !== undefined) this.#final = this.getStats()
     this.#counters?.free()
     this.#counters = undefined

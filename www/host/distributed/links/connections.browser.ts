@@ -47,6 +47,8 @@ export function openGlobalSocket({ url, protocol, token }: SocketRequest, events
   }
   socket.onmessage = ({ data }) => { events.message(data instanceof ArrayBuffer ? new Uint8Array(data) : undefined) }
   socket.onclose = ({ code, reason }) => { over(code, reason) }
+  // Chromium does not close what a Content-Security-Policy blocked; elsewhere the close comes in the same turn.
+  socket.onerror = () => { setTimeout(() => over(ABNORMAL, ""), 0) }
   return {
     send: message => { socket.send(message) },
     get bufferedBytes() {

@@ -40,7 +40,7 @@ const connections: Connections = {
 const natsConnections = { plain: 0, socket: 0 }
 
 async function webSocketFactory() {
-  const { WebSocket } = await import("ws")
+  const { WebSocket } = await import("./ws-library.node.js")
   return async (url: string) => ({
     socket: new WebSocket(url, { perMessageDeflate: false }) as unknown as globalThis.WebSocket,
     encrypted: url.startsWith("wss:"),
@@ -49,7 +49,7 @@ async function webSocketFactory() {
 
 // Node 20 has no WebSocket, and that of later ones does not tell why it could not be opened.
 async function openNodeSocket({ url, protocol, token }: SocketRequest, events: SocketEvents): Promise<Socket> {
-  const { WebSocket } = await import("ws")
+  const { WebSocket } = await import("./ws-library.node.js")
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
   const socket = new WebSocket(url, [protocol], { headers, perMessageDeflate: false, maxPayload: MAX_ANSWER_BYTES, skipUTF8Validation: true })
   socket.binaryType = "arraybuffer"

@@ -108,7 +108,7 @@ export function explainNats(thrown: unknown, place: string, hasToken: boolean): 
 
 /** Node puts the reason of the system into the cause of the error, and for several addresses into several. */
 function causesOf(thrown: unknown): string {
-  const { message, cause, errors, code } = thrown as { message?: unknown; cause?: unknown; errors?: unknown[]; code?: unknown }
+  const { message, cause, errors, code } = (thrown ?? {}) as { message?: unknown; cause?: unknown; errors?: unknown[]; code?: unknown }
   if (cause !== undefined) return causesOf(cause)
   return [message || code, ...(errors ?? []).map(causesOf)].filter(text => text !== undefined && text !== "").join(", ")
 }

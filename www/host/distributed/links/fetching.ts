@@ -34,7 +34,10 @@ export async function ask(fetch: Fetch, url: string, options: Parameters<Fetch>[
 
 async function readWhole(url: string, response: Response, maxBytes: number): Promise<Uint8Array> {
   if (response.body === null) return new Uint8Array(0)
-  const declared = Number(response.headers.get("content-length"))
+  const { headers } = response
+  const declared = Number(headers.get("content-length"))
+  // A body is no longer than is declared, unless it is compressed.
+  if (declared > 0 && declared <= maxBytes && headers.get("content-encoding") === null) return new Uint8Array(await response.arrayBuffer())
   const reader = response.body.getReader()
   const chunks: Uint8Array[] = []
   let sizeBytes = 0

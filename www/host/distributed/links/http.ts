@@ -50,8 +50,6 @@ interface Server {
 class HttpLink implements Link {
   readonly capacity: number
   readonly lost: Promise<SentinelError>
-  /** Its servers do not say that they stop. */
-  readonly draining = new AbortController().signal
   readonly #world: HttpWorld
   readonly #wanted: WantedModel
   readonly #url: URL
@@ -59,6 +57,10 @@ class HttpLink implements Link {
   readonly #place: string
   readonly #headers: Record<string, string>
   readonly #under = new Set<AbortController>()
+  readonly #draining = new AbortController()
+  #nRunning = 0
+  /** Why nothing is left to do once the last answer is here. */
+  #leaving: LinkError | undefined
   #server: Server | undefined
   #fault: SentinelError | undefined
   #nFailedPolls = 0
@@ -82,6 +84,10 @@ class HttpLink implements Link {
     return this.#server.facts
   }
 
+  get draining(): AbortSignal {
+    return this.#draining.signal
+  }
+
   async open(signal: AbortSignal): Promise<void> {
     const metadata = await this.#get(this.#modelUrl, signal)
     const about = await this.#get(`${this.#place}/v2`, signal).catch(thrown => {
@@ -102,11 +108,11 @@ class HttpLink implements Link {
     if (this.#fault !== undefined) throw this.#fault
     const server = this.#server
     if (server === undefined) throw new SentinelError("INTERNAL", `${place}: it is not open`)
-    if (this.#under.size >= this.capacity) {
-      throw new LinkError("busy", "QUEUE_FULL", `${place}: ${this.#under.size} requests are without an answer, it is given ${this.capacity}`)
+    if (this.#leaving !== undefined) throw this.#leaving
+    if (this.#nRunning >= this.capacity) {
+      throw new LinkError("busy", "QUEUE_FULL", `${place}: ${this.#nRunning} requests are without an answer, it is given ${this.capacity}`)
     }
-    const { headers, body } = writeRequest(server, request)
-    const answer = await this.#ask(`${this.#modelUrl}/infer`, { method: "POST", headers, body }, request.signal)
+    const answer = await this.#infer(writeRequest(server, request), request.signal)
     const { status, text, retryAfterMs } = answer
     if (status >= 400) throw explainStatus(place, status, text, retryAfterMs)
     try {
@@ -115,6 +121,16 @@ class HttpLink implements Link {
       const error = toSentinelError(thrown, place)
       if (error.code === "MODEL_UNSUPPORTED") throw error
       throw this.#lose(new LinkError("worker", "WORKER_UNAVAILABLE", `${place}: it breaks the protocol: ${error.message}`, { cause: error }))
+    }
+  }
+
+  async #infer({ headers, body }: Body, signal: AbortSignal): Promise<Answer> {
+    this.#nRunning += 1
+    try {
+      return await this.#ask(`${this.#modelUrl}/infer`, { method: "POST", headers, body }, signal)
+    } finally {
+      this.#nRunning -= 1
+      this.#leaveWhenDone()
     }
   }
 
@@ -200,22 +216,39 @@ class HttpLink implements Link {
   async #poll(): Promise<void> {
     const late = new AbortController()
     const callOff = this.#world.after(POLL_MS, () => late.abort())
-    let why: string
+    let answers = true
+    let why = ""
     try {
       const { status } = await this.#ask(`${this.#modelUrl}/ready`, {}, late.signal)
-      why = status < 400 ? "" : `it answered ${status} when it was asked whether the model is ready`
+      if (status >= 400) why = `${this.#place}: it answered ${status} when it was asked whether the model is ready`
     } catch (thrown) {
-      why = late.signal.aborted ? `it does not say within ${POLL_MS} ms whether the model is ready` : toSentinelError(thrown).message
+      answers = false
+      why = late.signal.aborted ? `${this.#place}: it does not say within ${POLL_MS} ms whether the model is ready` : toSentinelError(thrown).message
     } finally {
       callOff()
     }
     this.#nFailedPolls = why === "" ? 0 : this.#nFailedPolls + 1
     if (this.#nFailedPolls < MAX_FAILED_POLLS) return this.#pollLater()
-    this.#lose(new LinkError("worker", "WORKER_UNAVAILABLE", why.startsWith(this.#place) ? why : `${this.#place}: ${why}`))
+    const error = new LinkError("worker", "WORKER_UNAVAILABLE", why)
+    if (!answers) return void this.#lose(error)
+    // It may be about to stop, and answer what it has.
+    this.#leaving = error
+    this.#draining.abort()
+    this.#pollLater()
+    this.#leaveWhenDone()
+  }
+
+  #leaveWhenDone(): void {
+    if (this.#leaving !== undefined && this.#nRunning === 0) this.#lose(this.#leaving)
   }
 }
 
-function writeRequest({ takesBytes, isSentinel }: Server, request: LinkRequest): { headers: Record<string, string>; body: Uint8Array<ArrayBuffer> } {
+interface Body {
+  headers: Record<string, string>
+  body: Uint8Array<ArrayBuffer>
+}
+
+function writeRequest({ takesBytes, isSentinel }: Server, request: LinkRequest): Body {
   const { wired, parts } = takesBytes ? writeTensors(request.inputs) : { wired: writeTensorsAsJson(request.inputs), parts: [] }
   const parameters = {
     ...(takesBytes ? { binary_data_output: true } : {}),

@@ -59,11 +59,12 @@ const DEFAULT_MAX_PAYLOAD_BYTES = 2 ** 20
 export async function connectNats(library: NatsLibrary, url: URL, token: string | undefined, signal: AbortSignal): Promise<NatsClient> {
   // The library has its own idea of schemes.
   const servers = url.protocol === "nats:" ? url.host : `${url.protocol.slice("nats+".length)}//${url.host}${url.pathname}`
-  const password = url.password === "" ? {} : { pass: decodeURIComponent(url.password) }
-  const user = url.username === "" ? {} : { user: decodeURIComponent(url.username), ...password }
+  const [user, pass] = [decodeURIComponent(url.username), decodeURIComponent(url.password)]
+  // A name without a password is a token, as in other clients of NATS.
+  const named = user === "" ? {} : pass === "" ? { token: user } : { user, pass }
   const connecting = library.connect({
     servers,
-    ...user,
+    ...named,
     ...(token === undefined ? {} : { token }),
     name: "sentinel-inference",
     maxReconnectAttempts: -1,

@@ -1,0 +1,5 @@
+//! The doors with real models behind them.
+
+mod nats;
+mod socket;
+mod worker;

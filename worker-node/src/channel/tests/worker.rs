@@ -1,0 +1,157 @@
+//! A worker without a server: a repository for one test and what the doors share.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sentinel_inference::graph::text::parse;
+use sentinel_inference::model::onnx::{WriteOptions, write};
+use sentinel_inference::tensor::Tensor;
+use sentinel_inference::wire::{Frame, FromClient, FromWorker, InferRequest, Limits};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Context, Counters};
+use crate::service::{ProviderChoice, Service, ServiceOptions};
+
+/// Longer than any test.
+pub const LONG: Duration = Duration::from_secs(3600);
+/// The model of these tests: `y = 3 x` for `x` of `[n, 2]`.
+pub const MODEL: &str = "triple.it";
+
+pub struct Setup {
+    pub credits: u32,
+    pub heartbeat: Duration,
+    pub idle_timeout: Duration,
+    pub limits: Limits,
+    /// How long a request waits for others: with [`LONG`] it has no answer before 63 others have come.
+    pub max_delay: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            credits: 4,
+            heartbeat: LONG,
+            idle_timeout: LONG,
+            limits: Limits::default(),
+            max_delay: Duration::ZERO,
+        }
+    }
+}
+
+pub struct Worker {
+    pub context: Arc<Context>,
+    folder: PathBuf,
+}
+
+impl Worker {
+    pub async fn start(setup: Setup) -> Worker {
+        let name = format!("sentinel-channel-{:016x}", rand::random::<u64>());
+        let folder = std::env::temp_dir().join(name);
+        put(&folder, MODEL, 3.0);
+        let options = ServiceOptions {
+            model_repository: folder.clone(),
+            provider: ProviderChoice::Cpu,
+            adapter: None,
+            batch_size: 64,
+            max_delay: setup.max_delay,
+            max_queue_size: 64,
+            allow_upload: true,
+            max_upload_bytes: 1 << 20,
+        };
+        let service = Service::open(options).await.expect("the folder is ours");
+        let context = Arc::new(Context {
+            service,
+            limits: setup.limits,
+            worker_id: format!("{:x}", rand::random::<u64>()),
+            credits: setup.credits,
+            heartbeat: setup.heartbeat,
+            idle_timeout: setup.idle_timeout,
+            allow_upload: true,
+            draining: CancellationToken::new(),
+            counters: Counters::default(),
+        });
+        Worker { context, folder }
+    }
+
+    /// Puts another model in, which multiplies with `factor`.
+    pub async fn load(&self, name: &str, factor: f32) {
+        put(&self.folder, name, factor);
+        let loaded = self.context.service.load(name).await;
+        loaded.expect("the model is whole");
+    }
+
+    pub fn in_flight(&self) -> usize {
+        let models = self.context.service.statistics();
+        models.iter().map(|model| model.in_flight).sum()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // What is left in a folder for temporary files does no harm.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn put(folder: &std::path::Path, name: &str, factor: f32) {
+    let version = folder.join(name).join("1");
+    fs::create_dir_all(&version).expect("the folder is ours");
+    fs::write(version.join("model.onnx"), scale(factor)).expect("the folder is ours");
+}
+
+pub fn scale(factor: f32) -> Vec<u8> {
+    let text =
+        format!("input x: f32[n, 2]\n const f: f32[] = [{factor:?}]\n y = Mul(x, f)\n output y");
+    let graph = parse(&text).expect("the text is a graph");
+    let written = write(&graph, &WriteOptions::default());
+    written.expect("the graph is a model").model
+}
+
+/// A request for rows of two columns.
+pub fn infer(id: &str, x: &[f32]) -> Bytes {
+    infer_with(id, x, |_| {})
+}
+
+pub fn infer_with(id: &str, x: &[f32], edit: impl FnOnce(&mut InferRequest)) -> Bytes {
+    let mut request = InferRequest {
+        id: id.to_owned(),
+        model_name: MODEL.to_owned(),
+        ..InferRequest::default()
+    };
+    let tensor = Tensor::from_vec(&[x.len() / 2, 2], x.to_vec()).expect("rows of two columns");
+    let payload = request.set_inputs(&[("x".to_owned(), tensor)]);
+    let payload = payload.expect("f32 is a type of the protocol");
+    edit(&mut request);
+    Frame::write(&FromClient::Infer(request), &payload)
+}
+
+pub fn said(message: Bytes) -> (FromWorker, Bytes) {
+    let limits = Limits::default();
+    let frame = Frame::read(message, &limits).expect("the worker writes frames");
+    let said = FromWorker::read(&frame, &limits).expect("the worker speaks the protocol");
+    (said, frame.payload)
+}
+
+/// The elements of `y`, where the message is the output of this id.
+pub fn output(id: &str, (said, payload): (FromWorker, Bytes)) -> Vec<f32> {
+    let FromWorker::Output(response) = said else {
+        panic!("expected the output of {id}, given {said:?}");
+    };
+    assert_eq!(response.id, id);
+    let outputs = response.tensors(payload, &Limits::default());
+    let outputs = outputs.expect("the worker's tensors are whole");
+    assert_eq!(outputs[0].0, "y");
+    outputs[0].1.elements().expect("y is f32").into_owned()
+}
+
+/// The code, where the message is an error for this id.
+pub fn error(id: &str, (said, _): (FromWorker, Bytes)) -> String {
+    let FromWorker::Error(failure) = said else {
+        panic!("expected the error of {id}, given {said:?}");
+    };
+    assert_eq!(failure.id, id, "{failure:?}");
+    failure.code
+}
