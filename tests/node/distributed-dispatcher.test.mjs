@@ -260,6 +260,19 @@ test("a_worker_cannot_say_that_it_is_busy_for_ever", () => {
   assert.deepEqual(desk.at(request), [0])
 })
 
+test("a_worker_that_is_too_busy_to_be_opened_is_asked_when_it_said", () => {
+  const desk = new Desk({}, [{}])
+  desk.lose(0)
+  desk.advance(250)
+  desk.opening.delete(0)
+  desk.dispatcher.failedToOpen(desk.nowMs, 0, fault("busy", { retryAfterMs: 5000 }))
+  desk.settle()
+  desk.advance(4999)
+  assert.ok(!desk.opening.has(0))
+  desk.advance(1)
+  assert.ok(desk.opening.has(0))
+})
+
 test("a_lost_worker_is_tried_again_after_growing_pauses_with_one_request_first", () => {
   const desk = new Desk({}, [{}])
   const pauses = []

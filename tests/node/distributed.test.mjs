@@ -143,6 +143,8 @@ test("options_that_make_no_sense_are_refused_by_name", () => {
   refuse({ workers: ["not a url"] }, /^workers: expected a URL.*"not a url"/)
   refuse({ workers: ["ws://a", { url: "ws://a" }] }, /each URL once/)
   refuse({ workers: [{ url: "ws://a", weight: 0 }] }, /^weight: /)
+  refuse({ workers: [{ url: "ws://a", maxInFlight: 0 }] }, /^maxInFlight: /)
+  refuse({ workers: [{ url: "ws://a", token: 5 }] }, /^token: expected a string, got "number"/)
   refuse({ workers: "ws://a" }, /^workers: expected a list/)
   refuse({ balancing: "fastest" }, /^balancing: .*"least-loaded"/)
   refuse({ local: true }, /^local: expected false where the model is only named/)

@@ -11,7 +11,7 @@ import { makeRepository, startNats, startWorker, withoutNats, withoutWorker } fr
 import { joinNats } from "./stub/nats.mjs"
 import { startStub } from "./stub/worker.mjs"
 
-const TOKEN = "a token of this test"
+const TOKEN = "a-token-of-this-test"
 const ORIGIN = "https://page.example"
 
 let folder

@@ -14,6 +14,12 @@ import websocket_checks
 MODULES = {"http": http_checks, "repository": http_checks, "websocket": websocket_checks, "uploads": access_checks, "access": access_checks, "nats": nats_checks}
 
 
+def told(error):
+    """In one line: what, and on which lines of these files."""
+    lines = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    return f"{type(error).__name__}: {str(error)[:400]!r} in {' '.join(lines)}"
+
+
 def main():
     door = sys.argv[1]
     failed = False
@@ -25,7 +31,7 @@ def main():
             print(f"ok {name}", flush=True)
         except Exception as error:
             failed = True
-            print(f"not ok {name}: {error!r} {traceback.format_exc().strip()}".replace("\n", " | "), flush=True)
+            print(f"not ok {name}: {told(error)}", flush=True)
     sys.exit(failed)
 
 

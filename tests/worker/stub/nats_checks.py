@@ -16,22 +16,20 @@ def frame_of(request, tensors, **members):
 
 
 def answer_of(nats, reply):
-    """The answer on this reply subject, joined where it comes in parts; `working` must come first."""
-    working, parts = False, {}
+    """The answer on this reply subject, joined where it comes in parts."""
+    parts = {}
     while True:
         to, message = nats.receive()
         if to != reply:
             continue
         header, body = decode_frame(message)
         if header["type"] == "working":
-            assert header["worker_id"], header
-            working = True
+            assert header["worker_id"] and not parts, header
         elif header["type"] == "part":
             parts[header["index"]] = body
             if len(parts) == header["count"]:
                 return decode_frame(b"".join(parts[at] for at in range(header["count"])))
         else:
-            assert working, f"{header['type']} came without working"
             return header, body
 
 
@@ -52,14 +50,13 @@ def nats_a_request_is_answered_on_its_reply_subject():
     for request in range(20):
         nats.publish(SUBJECT, frame_of(request, inputs([request, 2])), f"r{request}")
     waiting = {f"r{request}": request for request in range(20)}
-    working = set()
     while waiting:
         reply, message = nats.receive()
         header, body = decode_frame(message)
         if header["type"] == "working":
-            working.add(reply)
+            assert reply in waiting, "working comes before the answer"
             continue
-        assert header["type"] == "output" and reply in working, header
+        assert header["type"] == "output", header
         request = waiting.pop(reply)
         assert header["id"] == f"{NAME}-{request}", header
         assert decode_tensors(header["outputs"], body) == scaled([request, 2])

@@ -20,9 +20,14 @@ class Session:
         self.send({"type": "infer", "id": request, "model_name": "scale", "inputs": described} | members, body)
 
     def receive(self, *types):
-        header, body = decode_frame(self.socket.receive())
-        assert not types or header["type"] in types, header
-        return header, body
+        """The next message of these types; `models` may come before it at any time."""
+        while True:
+            header, body = decode_frame(self.socket.receive())
+            if "models" in header:
+                self.states = {model["name"]: model["state"] for model in header["models"]}
+            if header["type"] in types:
+                return header, body
+            assert header["type"] == "models", header
 
     def receive_outputs(self, request):
         header, body = self.receive("output")

@@ -126,6 +126,7 @@ export class StubWorker {
     const refused = this.#refusal(request, offered)
     const { origin } = request.headers
     if (request.url !== "/v2/ws" || !offered.includes("sentinel.v1")) return socket.end("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    if (this.draining) return socket.end("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
     if (refused !== undefined && origin === undefined) return socket.end(`HTTP/1.1 ${refused - 4000} Refused\r\nContent-Length: 0\r\n\r\n`)
     const peer = acceptWebSocket(request, socket, head, { subprotocol: "sentinel.v1", maxMessageBytes: LIMITS.max_message_bytes })
     if (refused !== undefined) return peer.close(refused)

@@ -21,6 +21,11 @@ export const withoutNats = natsBinary === undefined ? "no nats-server: run pkg-s
 
 const LOG_LINES = 400
 
+/** What a test that fails half-way or takes too long leaves behind. */
+const children = new Set()
+process.once("exit", () => { for (const child of children) child.kill("SIGKILL") })
+process.once("SIGTERM", () => process.exit(143))
+
 /**
  * A folder of models in the worker's layout, for as long as a test runs. `models` holds, by name, the bytes of a model or the path of
  * one, and the same by version where there are several: `{ scale: bytes, digits: { 1: path, 2: path } }`.
@@ -105,9 +110,14 @@ class Process {
   async start() {
     const child = spawn(this.#binary, this.#argumentsOf(this.port), { env: { ...process.env, ...this.#environment }, stdio: ["ignore", "pipe", "pipe"] })
     this.#child = child
-    this.exited = new Promise((resolve, reject) => {
-      child.on("error", reject)
-      child.on("close", (code, signal) => resolve({ code, signal }))
+    children.add(child)
+    this.exited = new Promise(resolve => {
+      const ended = (code, signal) => {
+        children.delete(child)
+        resolve({ code, signal })
+      }
+      child.on("error", error => ended(error.code, null))
+      child.on("close", ended)
     })
     const listening = new Promise(resolve => {
       for (const stream of [child.stdout, child.stderr]) {

@@ -84,7 +84,9 @@ pub async fn serve(context: Arc<Context>, address: Address) -> Result<()> {
     door.tasks.close();
     let answered = async {
         // What NATS has given to this worker already gets an answer, even if it is only to go elsewhere.
-        let _ = timeout(FAREWELL, listening_to_models.wait()).await;
+        if is_connected(&door.client) {
+            let _ = timeout(FAREWELL, listening_to_models.wait()).await;
+        }
         door.tasks.wait().await;
     };
     tokio::select! {
@@ -92,7 +94,9 @@ pub async fn serve(context: Arc<Context>, address: Address) -> Result<()> {
         () = disconnected(&door.client) => tracing::warn!("NATS is gone: answers are lost with it"),
     }
     old_work.cancel();
-    let _ = timeout(FAREWELL, door.client.flush()).await;
+    if is_connected(&door.client) {
+        let _ = timeout(FAREWELL, door.client.flush()).await;
+    }
     // There is nothing to be done about a connection that does not end.
     let _ = door.client.drain().await;
     Ok(())
@@ -144,12 +148,16 @@ fn refused(error: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidInput, "NATS", error.to_string())
 }
 
+fn is_connected(client: &Client) -> bool {
+    client.connection_state() == State::Connected
+}
+
 /// Done when the server was not there for [`FAREWELL`].
 async fn disconnected(client: &Client) {
     let mut since = Instant::now();
     while since.elapsed() < FAREWELL {
         tokio::time::sleep(FAREWELL / 10).await;
-        if client.connection_state() == State::Connected {
+        if is_connected(client) {
             since = Instant::now();
         }
     }

@@ -1,6 +1,6 @@
 //! How the server begins and ends.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -50,66 +50,34 @@ pub fn serve(options: &Options) -> Result<()> {
 
 async fn run(options: &Options) -> Result<()> {
     let signals = signals::watch().map_err(|error| io("signals", &error))?;
+    let nats = options.nats.as_deref();
+    let nats = nats.map(|servers| Address::parse(servers, &options.queue_group));
+    let nats = nats.transpose()?;
+    check_www(options)?;
     let address = address(&options.host, options.port).await?;
     let access = access(options, address)?;
-    let tls = match (&options.tls_cert, &options.tls_key) {
-        (Some(certificates), Some(key)) => Some(tls::acceptor(certificates, key)?),
-        _ => None,
-    };
-    let scheme = if tls.is_some() { "https" } else { "http" };
+    let listening = Arc::new(listening(options)?);
     let at = format!("{}:{}", options.host, options.port);
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|error| io(&at, &error))?;
     let address = listener.local_addr().map_err(|error| io(&at, &error))?;
-    let max_connections = options.max_connections as usize;
-    let connections = Arc::new(Semaphore::new(max_connections));
-    let draining = CancellationToken::new();
-    let listening = Arc::new(Listening {
-        tls,
-        patience: Patience {
-            idle: options.idle_timeout_s,
-            head: options.slow_sender_s,
-            stalled: STALLED,
-        },
-        max_header_bytes: usize::from(options.max_header_kib) << 10,
-        connections: connections.clone(),
-        ready: OnceLock::new(),
-        starting: routes::starting(),
-        draining: draining.clone(),
-    });
-    let nats = options.nats.as_deref();
-    let nats = nats.map(|servers| Address::parse(servers, &options.queue_group));
-    let nats = nats.transpose()?;
     let accepting = tokio::spawn(accept(listener, listening.clone()));
     info!(%address, "loading models");
     let service = tokio::select! {
         service = Service::open(options.service()) => service?,
         () = signals.first.cancelled() => return Ok(()),
     };
-    let context = Arc::new(Context {
-        service,
-        limits: options.limits(),
-        worker_id: format!("{:016x}", rand::random::<u64>()),
-        credits: options.max_in_flight,
-        heartbeat: HEARTBEAT,
-        idle_timeout: options.idle_timeout_s,
-        allow_upload: options.allow_upload,
-        draining,
-        counters: Counters::default(),
-    });
-    let app = App {
-        context: context.clone(),
-        access: Arc::new(access),
-        bodies: Bodies::new(context.limits.max_message_bytes, options.slow_sender_s),
-        connections: connections.clone(),
-        max_connections,
-    };
+    let app = app(options, service, access, &listening);
+    let context = app.context.clone();
     let router = routes::router(app, options.www.as_deref());
-    assert!(
-        listening.ready.set(router).is_ok(),
-        "the server starts once"
-    );
+    let is_first = listening.ready.set(router).is_ok();
+    assert!(is_first, "the server starts once");
     let nats = nats.map(|address| tokio::spawn(nats_door(context.clone(), address)));
+    let scheme = if listening.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     announce(scheme, address);
     signals.first.cancelled().await;
     info!("no new requests: asked to end");
@@ -123,15 +91,64 @@ async fn run(options: &Options) -> Result<()> {
     if let Some(nats) = nats {
         let _ = nats.await;
     }
-    if timeout(FAREWELL, connections.acquire_many(options.max_connections))
-        .await
-        .is_err()
-    {
+    let closed = listening.connections.acquire_many(options.max_connections);
+    if timeout(FAREWELL, closed).await.is_err() {
         warn!("connections are left open");
     }
     accepting.abort();
     info!("all requests are answered");
     Ok(())
+}
+
+fn check_www(options: &Options) -> Result<()> {
+    match &options.www {
+        Some(folder) if !folder.is_dir() => {
+            let at = format!("--www {}", folder.display());
+            Err(Error::new(ErrorKind::Io, at, "it is no folder"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn listening(options: &Options) -> Result<Listening> {
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificates), Some(key)) => Some(tls::acceptor(certificates, key)?),
+        _ => None,
+    };
+    Ok(Listening {
+        tls,
+        patience: Patience {
+            idle: options.idle_timeout_s,
+            head: options.slow_sender_s,
+            stalled: STALLED,
+        },
+        max_header_bytes: usize::from(options.max_header_kib) << 10,
+        connections: Arc::new(Semaphore::new(options.max_connections as usize)),
+        ready: OnceLock::new(),
+        starting: routes::starting(),
+        draining: CancellationToken::new(),
+    })
+}
+
+fn app(options: &Options, service: Arc<Service>, access: Access, listening: &Listening) -> App {
+    let limits = options.limits();
+    App {
+        context: Arc::new(Context {
+            service,
+            limits,
+            worker_id: format!("{:016x}", rand::random::<u64>()),
+            credits: options.max_in_flight,
+            heartbeat: HEARTBEAT,
+            idle_timeout: options.idle_timeout_s,
+            allow_upload: options.allow_upload,
+            draining: listening.draining.clone(),
+            counters: Counters::default(),
+        }),
+        access: Arc::new(access),
+        bodies: Bodies::new(limits.max_message_bytes, options.slow_sender_s),
+        connections: listening.connections.clone(),
+        max_connections: options.max_connections as usize,
+    }
 }
 
 /// The other doors stay open where this one cannot.
@@ -148,6 +165,7 @@ fn log(log: Log) {
         filter.unwrap_or_else(|_| EnvFilter::new("info,wgpu_core=warn,wgpu_hal=error,naga=warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match log {
         Log::Text => builder.init(),

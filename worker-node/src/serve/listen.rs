@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::Version;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -27,6 +28,7 @@ use tracing::{debug, warn};
 use super::activity::{Activity, Patience};
 use super::routes;
 use super::stream::Stream;
+use super::unread::Unread;
 
 /// Connections beyond the limit that are told so at the same time; more are closed without a word.
 const MAX_CROWD: usize = 64;
@@ -127,7 +129,8 @@ async fn drive(
                 if is_http2 {
                     activity.forget_heard();
                 }
-                if activity.is_over(Instant::now(), &listening.patience) {
+                let is_left_over = is_told && activity.is_fresh();
+                if is_left_over || activity.is_over(Instant::now(), &listening.patience) {
                     return Ok(());
                 }
             }
@@ -166,5 +169,9 @@ async fn answer(
     activity: Arc<Activity>,
 ) -> Result<Response, Infallible> {
     let _in_flight = activity.request();
-    router.oneshot(request.map(Body::new)).await
+    let request = match request.version() {
+        Version::HTTP_2 => request.map(|body| Body::new(Unread::new(body))),
+        _ => request.map(Body::new),
+    };
+    router.oneshot(request).await
 }

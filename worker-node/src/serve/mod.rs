@@ -14,6 +14,7 @@ mod routes;
 mod signals;
 mod stream;
 mod tls;
+mod unread;
 mod www;
 
 use std::sync::Arc;

@@ -47,6 +47,7 @@ pub struct Options {
     /// The most requests without an answer on one WebSocket.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_in_flight: u32,
+    /// More are told to come again later.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
     /// A connection without a request for so long is closed.

@@ -105,11 +105,11 @@ export class Dispatcher {
   }
 
   /** It could not be opened. */
-  failedToOpen(nowMs: number, worker: number, { blame, error }: Fault): void {
+  failedToOpen(nowMs: number, worker: number, { blame, error, retryAfterMs }: Fault): void {
     const station = this.#roster.get(worker)
     if (station?.state !== "opening") return
     // Nothing that it refuses before the first request changes by asking again.
-    this.#roster.putAside(nowMs, station, error, blame === "setting" || blame === "input")
+    this.#roster.putAside(nowMs, station, error, blame === "setting" || blame === "input", retryAfterMs)
   }
 
   draining(nowMs: number, worker: number): void {

@@ -108,7 +108,10 @@ export function workerTarget(given: string | WorkerTarget): WorkerTarget {
   if (typeof target !== "object" || target === null || typeof target.url !== "string" || !URL.canParse(target.url)) {
     throw wrongOption("workers", "a URL like \"wss://host:8070\", or { url, token, weight }", typeof target === "object" && target !== null ? target.url : given)
   }
-  checkWeight(target.weight)
+  const { token, weight, maxInFlight } = target
+  checkWeight(weight)
+  if (token !== undefined && typeof token !== "string") throw wrongOption("token", "a string", typeof token)
+  if (maxInFlight !== undefined) count("maxInFlight", maxInFlight, 1, 65_536)
   return target
 }
 

@@ -115,13 +115,14 @@ export class Roster {
     this.#tell(station, "draining", reason)
   }
 
-  /** Closes it, and tries it again after a pause; its requests are the caller's business. */
-  putAside(nowMs: number, station: Station, error: SentinelError, isSetting: boolean): void {
+  /** Closes it, and tries it again after a pause, not before `retryAfterMs`; its requests are the caller's business. */
+  putAside(nowMs: number, station: Station, error: SentinelError, isSetting: boolean, retryAfterMs = 0): void {
     this.#steps.push({ do: "close", worker: station.key })
     if (station.isLeaving) return this.forget(nowMs, station)
     station.state = "aside"
     station.lastError = error
-    station.untilMs = nowMs + station.circuit.open(isSetting, this.#random)
+    const pauseMs = station.circuit.open(isSetting, this.#random)
+    station.untilMs = nowMs + Math.max(pauseMs, Math.min(LONGEST_BUSY_MS, retryAfterMs))
     this.refresh(nowMs, station)
     this.#timers.put(station)
     this.#tell(station, "aside", error.message, error)

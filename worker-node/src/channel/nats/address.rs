@@ -1,6 +1,8 @@
 //! Where NATS is and who this worker is there, and the names of its subjects.
 
 use std::fmt::Write;
+use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subject};
@@ -83,7 +85,7 @@ impl Address {
             .ping_interval(PING)
             .subscription_capacity(N_WAITING)
             .client_capacity(N_UNWRITTEN)
-            .event_callback(async |event| log(&event));
+            .event_callback(logger());
         options = match &self.login {
             None => options,
             Some(Login::Token(token)) => options.token(token.clone()),
@@ -106,14 +108,27 @@ fn pause(n_attempts: usize) -> Duration {
     longest.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
-fn log(event: &Event) {
-    match event {
-        Event::Connected => tracing::info!("connected to NATS"),
-        Event::Disconnected => tracing::warn!("NATS is gone: connecting again"),
-        Event::SlowConsumer(_) => tracing::warn!("NATS sends more than this worker takes"),
-        Event::ServerError(error) => tracing::warn!(%error, "NATS refuses"),
-        Event::ClientError(error) => tracing::warn!(%error, "NATS cannot be reached"),
-        Event::LameDuckMode | Event::Draining | Event::Closed => tracing::info!(%event, "NATS"),
+/// Tells what happens to the connection, and of attempts that fail only the first.
+fn logger() -> impl Fn(Event) -> Ready<()> + Send + Sync {
+    let is_told = AtomicBool::new(false);
+    move |event| {
+        match event {
+            Event::Connected => {
+                is_told.store(false, Ordering::Relaxed);
+                tracing::info!("connected to NATS");
+            }
+            Event::Disconnected => tracing::warn!("NATS is gone: connecting again"),
+            Event::SlowConsumer(_) => tracing::warn!("NATS sends more than this worker takes"),
+            Event::ServerError(error) => tracing::warn!(%error, "NATS refuses"),
+            Event::ClientError(error) if is_told.swap(true, Ordering::Relaxed) => {
+                tracing::debug!(%error, "NATS cannot be reached");
+            }
+            Event::ClientError(error) => {
+                tracing::warn!(%error, "NATS cannot be reached: trying again");
+            }
+            Event::LameDuckMode | Event::Draining | Event::Closed => tracing::info!(%event, "NATS"),
+        }
+        ready(())
     }
 }
 

@@ -6,13 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
-use async_nats::connection::State;
 use bytes::Bytes;
 use sentinel_inference::error::{Error, ErrorKind, Result};
 use sentinel_inference::wire::{Frame, FromClient, FromWorker, InferRequest};
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
-use super::{Door, check_model};
+use super::{Door, check_model, is_connected};
 use crate::channel::flight::Ticket;
 use crate::channel::parts::Awaited;
 use crate::channel::request::{answer, failure, frame, read};
@@ -74,7 +73,7 @@ impl Door {
             tokio::select! {
                 _ = ticks.tick() => {
                     // A server that comes back need not hear of what was long ago.
-                    if self.client.connection_state() == State::Connected {
+                    if is_connected(&self.client) {
                         self.publish(reply, working.clone()).await;
                     }
                 }

@@ -25,7 +25,7 @@ struct Client {
 
 #[derive(Debug)]
 enum Heard {
-    Message((FromWorker, Bytes)),
+    Message(Box<(FromWorker, Bytes)>),
     Closed(u16),
     Gone,
 }
@@ -58,7 +58,9 @@ impl Client {
     async fn hear(&mut self) -> Heard {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Binary(message))) => return Heard::Message(said(message)),
+                Some(Ok(Message::Binary(message))) => {
+                    return Heard::Message(Box::new(said(message)));
+                }
                 Some(Ok(Message::Close(Some(frame)))) => return Heard::Closed(frame.code.into()),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Heard::Gone,
@@ -68,7 +70,7 @@ impl Client {
 
     async fn message(&mut self) -> (FromWorker, Bytes) {
         match self.hear().await {
-            Heard::Message(message) => message,
+            Heard::Message(message) => *message,
             other => panic!("expected a message, given {other:?}"),
         }
     }
@@ -475,7 +477,7 @@ fn whatever_bytes_come_the_connection_goes_on_or_says_why_not() {
             client.say(&FromClient::Ping { id: "after".into() }).await;
             loop {
                 match client.hear().await {
-                    Heard::Message((FromWorker::Pong { id, .. }, _)) if id == "after" => break,
+                    Heard::Message(message) if is_pong(&message.0, "after") => break,
                     Heard::Message(_) => {}
                     Heard::Closed(code) => break assert!(code == 1002 || code == 1009, "{code}"),
                     Heard::Gone => panic!("it ended without a word"),
@@ -483,6 +485,10 @@ fn whatever_bytes_come_the_connection_goes_on_or_says_why_not() {
             }
         });
     });
+}
+
+fn is_pong(said: &FromWorker, expected: &str) -> bool {
+    matches!(said, FromWorker::Pong { id, .. } if id == expected)
 }
 
 fn open(worker: &Worker) -> usize {
