@@ -106,6 +106,7 @@ fn read(
     let infer = Infer {
         model: named.model,
         version: named.version,
+        sha256: request.sha256()?,
         inputs: request.tensors(payload, limits)?,
         outputs: request
             .outputs
