@@ -41,11 +41,11 @@ pub(super) struct Trial {
 }
 
 impl Waiting {
-    /// Begins without waiting.
+    /// The first batch waits, as nothing is known.
     pub fn new() -> Waiting {
         Waiting {
-            balance: 0.0,
-            rows: 1,
+            balance: f64::MIN_POSITIVE,
+            rows: usize::MAX,
             times: BTreeMap::new(),
         }
     }
@@ -180,6 +180,11 @@ mod tests {
             waiting.ran(2, both, Some(&trial(&[12])));
             assert_eq!(waiting.enough(), enough, "{both:?}");
         }
+    }
+
+    #[test]
+    fn the_first_batch_waits() {
+        assert_eq!(Waiting::new().enough(), usize::MAX);
     }
 
     #[test]

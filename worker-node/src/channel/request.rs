@@ -76,6 +76,8 @@ async fn run(
     let json = request.inputs.iter().filter_map(|x| x.data.as_ref());
     let n_bytes = payload.len() + json.map(|data| data.get().len()).sum::<usize>();
     let infer = aside(n_bytes, move || infer(request, payload, arrived, &limits)).await?;
+    #[cfg(test)]
+    super::tests::worker::pass_gate(&context.worker_id).await;
     let answer = context.service.infer(infer).await?;
     let n_bytes = answer.outputs.iter().map(|(_, x)| x.bytes().len()).sum();
     aside(n_bytes, move || output(id, answer)).await

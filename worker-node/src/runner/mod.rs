@@ -15,7 +15,7 @@ use sentinel_inference::inspect::Port;
 use sentinel_inference::session::{Named, Options, Provider, Rows, Session};
 use sentinel_inference::tensor::Tensor;
 
-pub use onnxruntime::{Library, library};
+pub use onnxruntime::library;
 
 use crate::run::graph;
 use crate::service::ProviderChoice;

@@ -27,8 +27,8 @@ export interface Fault {
   retryAfterMs?: number | undefined
 }
 
-/** Second tries are at most this share of the requests, or so many at once: when everything is slow, they would make it slower. */
-const HEDGE_SHARE = 0.1
+/** Second tries are at most this share of what is under way, or so many: when everything is slow, they would make it slower. */
+const HEDGE_SHARE = 0.05
 const MOST_HEDGES = 10
 /** After so many answers it is looked again what is slow. */
 const ANSWERS_PER_LOOK = 32
@@ -55,7 +55,8 @@ export class Dispatcher {
   readonly #answers = new Recent()
   #nAnswersToLook = ANSWERS_PER_LOOK
   #slowMs = Infinity
-  #hedgesLeft = MOST_HEDGES
+  /** Requests that are at two workers. */
+  #nHedged = 0
   #nextNumber = 0
   #nextAttempt = 0
 
@@ -140,7 +141,6 @@ export class Dispatcher {
     this.#requests.set(key, request)
     if (deadlineMs < Infinity) this.#deadlines.put(request)
     this.#wait(nowMs, request)
-    this.#hedgesLeft = Math.min(MOST_HEDGES, this.#hedgesLeft + HEDGE_SHARE)
     return true
   }
 
@@ -276,9 +276,9 @@ export class Dispatcher {
     while (hasRoom(nowMs, station) && station.reserved.first !== undefined) this.#send(nowMs, station.reserved.first, station)
   }
 
-  #send(nowMs: number, request: Pending, station: Station): void {
-    // Whoever chooses workers may have taken the request back, or removed the worker.
-    if (!this.#requests.has(request.key) || !hasRoom(nowMs, station)) return
+  /** False where whoever chose the worker has taken the request back meanwhile, or has removed the worker. */
+  #send(nowMs: number, request: Pending, station: Station): boolean {
+    if (!this.#requests.has(request.key) || !hasRoom(nowMs, station)) return false
     this.#leaveQueue(request)
     const attempt: Attempt = { id: this.#nextAttempt, request, station, sentMs: nowMs }
     this.#nextAttempt += 1
@@ -290,6 +290,7 @@ export class Dispatcher {
     this.#roster.refresh(nowMs, station)
     this.#steps.push({ do: "send", worker: station.key, attempt: attempt.id, request: request.key })
     this.#hedgeLater(nowMs, request)
+    return true
   }
 
   #hedgeLater(nowMs: number, request: Pending): void {
@@ -304,15 +305,18 @@ export class Dispatcher {
   #hedge(nowMs: number): void {
     for (let { first } = this.#hedges; first !== undefined && first.hedgeAtMs <= nowMs; { first } = this.#hedges) {
       const excluded = new Set([...first.avoided, ...[...first.attempts].map(({ station }) => station)])
-      const station = this.#hedgesLeft < 1 ? undefined : this.#pickQuietly(first.key, excluded)
-      if (station === undefined) {
-        this.#hedgeLater(nowMs, first)
+      const mayHedge = this.#nHedged < Math.max(MOST_HEDGES, HEDGE_SHARE * this.#attempts.size)
+      const station = !mayHedge ? undefined : this.#pickQuietly(first.key, excluded)
+      const [slow] = first.attempts
+      if (station === undefined || slow === undefined || !this.#send(nowMs, first, station)) {
+        this.#hedges.delete(first)
+        if (this.#requests.has(first.key)) this.#hedgeLater(nowMs, first)
         continue
       }
+      this.#hedges.delete(first)
       first.isHedged = true
-      this.#hedgesLeft -= 1
-      for (const { station: slow } of first.attempts) slow.hedged += 1
-      this.#send(nowMs, first, station)
+      this.#nHedged += 1
+      slow.station.hedged += 1
     }
   }
 
@@ -392,6 +396,7 @@ export class Dispatcher {
     const attempt = this.#attempts.get(id)
     if (attempt === undefined) return undefined
     this.#attempts.delete(id)
+    if (attempt.request.attempts.size === 2) this.#nHedged -= 1
     attempt.station.attempts.delete(attempt)
     attempt.request.attempts.delete(attempt)
     return attempt

@@ -51,7 +51,7 @@ export interface DistributedEngineOptions {
   timeoutMs?: number
   /**
    * An input without outputs by then is sent to a second worker, and the first answer counts; "p95" takes what 95 of 100 inputs
-   * keep to. At most one of ten inputs is sent a second time, but ten at once may be.
+   * keep to. At most one of twenty inputs under way is there for the second time, but ten may be.
    */
   hedgeMs?: number | "p95"
   /** How long inputs wait while no worker can be reached (30,000). */

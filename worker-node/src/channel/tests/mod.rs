@@ -2,4 +2,4 @@
 
 mod nats;
 mod socket;
-mod worker;
+pub mod worker;

@@ -1,8 +1,10 @@
 //! A worker without a server: a repository for one test and what the doors share.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,8 +27,8 @@ pub struct Setup {
     pub heartbeat: Duration,
     pub idle_timeout: Duration,
     pub limits: Limits,
-    /// How long a request waits for others: with [`LONG`] it has no answer before 63 others have come.
-    pub max_delay: Duration,
+    /// Requests wait until [`Worker::open_gate`].
+    pub is_gated: bool,
 }
 
 impl Default for Setup {
@@ -36,8 +38,42 @@ impl Default for Setup {
             heartbeat: LONG,
             idle_timeout: LONG,
             limits: Limits::default(),
-            max_delay: Duration::ZERO,
+            is_gated: false,
         }
+    }
+}
+
+/// Where requests wait on their way to the model, so that they are under way for as long as a test wants them to be.
+#[derive(Default)]
+struct Gate {
+    open: CancellationToken,
+    n_waiting: AtomicUsize,
+}
+
+/// By worker.
+static GATES: LazyLock<Mutex<HashMap<String, Arc<Gate>>>> = LazyLock::new(Mutex::default);
+
+fn gates() -> MutexGuard<'static, HashMap<String, Arc<Gate>>> {
+    GATES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn gate(worker_id: &str) -> Option<Arc<Gate>> {
+    gates().get(worker_id).cloned()
+}
+
+struct Waiting(Arc<Gate>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.n_waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub async fn pass_gate(worker_id: &str) {
+    if let Some(gate) = gate(worker_id) {
+        gate.n_waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting(gate);
+        waiting.0.open.cancelled().await;
     }
 }
 
@@ -55,17 +91,21 @@ impl Worker {
             model_repository: folder.clone(),
             provider: ProviderChoice::Cpu,
             adapter: None,
-            batch_size: 64,
-            max_delay: setup.max_delay,
+            batch_size: 8,
+            max_delay: Duration::ZERO,
             max_queue_size: 64,
             allow_upload: true,
             max_upload_bytes: 1 << 20,
         };
         let service = Service::open(options).await.expect("the folder is ours");
+        let worker_id = format!("{:x}", rand::random::<u64>());
+        if setup.is_gated {
+            gates().insert(worker_id.clone(), Arc::default());
+        }
         let context = Arc::new(Context {
             service,
             limits: setup.limits,
-            worker_id: format!("{:x}", rand::random::<u64>()),
+            worker_id,
             credits: setup.credits,
             heartbeat: setup.heartbeat,
             idle_timeout: setup.idle_timeout,
@@ -81,6 +121,17 @@ impl Worker {
         put(&self.folder, name, factor);
         let loaded = self.context.service.load(name).await;
         loaded.expect("the model is whole");
+    }
+
+    /// At the gate.
+    pub fn n_waiting(&self) -> usize {
+        let gate = gate(&self.context.worker_id).expect("the worker is gated");
+        gate.n_waiting.load(Ordering::Relaxed)
+    }
+
+    pub fn open_gate(&self) {
+        let gate = gate(&self.context.worker_id).expect("the worker is gated");
+        gate.open.cancel();
     }
 
     pub fn in_flight(&self) -> usize {

@@ -15,10 +15,12 @@ use sentinel_inference::passes;
 use sentinel_inference::session::{Named, Options, Rows, advance, check_feeds};
 use sentinel_inference::tensor::Tensor;
 
+use library::Library;
+
 use super::{Engine, Model, OpenModel, Runner};
 use crate::run::graph;
 
-pub use library::{Library, library};
+pub use library::library;
 
 const AT: &str = "onnxruntime";
 const ON_CUDA: &str = "CUDAExecutionProvider";
