@@ -7,11 +7,14 @@ use std::time::Duration;
 use sentinel_inference::wire::Limits;
 use tokio_util::sync::CancellationToken;
 
+use crate::memory::Memory;
 use crate::service::Service;
 
 pub struct Context {
     pub service: Arc<Service>,
     pub limits: Limits,
+    /// Of requests without an answer.
+    pub memory: Memory,
     /// Another one for each process.
     pub worker_id: String,
     /// The most requests without an answer on one connection.

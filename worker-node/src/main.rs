@@ -4,6 +4,7 @@ mod bench;
 mod channel;
 mod context;
 mod devices;
+mod memory;
 mod run;
 mod runner;
 mod serve;

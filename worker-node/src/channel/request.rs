@@ -10,6 +10,7 @@ use sentinel_inference::wire::{
 };
 
 use crate::context::Context;
+use crate::memory::Share;
 use crate::service::{Answer, Infer, told};
 
 /// Work on fewer bytes is done before another thread would have begun it.
@@ -75,6 +76,9 @@ async fn run(
     let limits = context.limits;
     let json = request.inputs.iter().filter_map(|x| x.data.as_ref());
     let n_bytes = payload.len() + json.map(|data| data.get().len()).sum::<usize>();
+    // Until the answer is written: the tensors are these bytes.
+    let mut memory = Share::default();
+    context.memory.grow(&mut memory, n_bytes)?;
     let infer = aside(n_bytes, move || infer(request, payload, arrived, &limits)).await?;
     #[cfg(test)]
     super::tests::worker::pass_gate(&context.worker_id).await;

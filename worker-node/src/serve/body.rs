@@ -1,6 +1,5 @@
 //! Bodies of requests: bounded in size, in time and, all together, in memory.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -9,38 +8,31 @@ use axum::http::{HeaderValue, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use sentinel_inference::error::{Error, ErrorKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use super::errors::{Answer, Refusal};
+use crate::memory::{Memory, Share};
 
 /// Bodies come at least as fast, after a first pause.
 const MIN_BYTES_PER_S: f64 = 16.0 * 1024.0;
-/// What one permit stands for.
-const PERMIT_BYTES: usize = 64 << 10;
-const MIN_MEMORY_BYTES: usize = 1 << 30;
 
 /// What all bodies share.
 #[derive(Clone)]
 pub struct Bodies {
-    memory: Arc<Semaphore>,
+    memory: Memory,
     pause: Duration,
 }
 
 /// A body, and its part of the memory for bodies.
 pub struct Held {
     pub bytes: Bytes,
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub memory: Share,
 }
 
 impl Bodies {
-    /// Room for two bodies of the largest size at least; `pause` is how long a sender may send nothing.
-    pub fn new(max_message_bytes: usize, pause: Duration) -> Bodies {
-        let memory_bytes = MIN_MEMORY_BYTES.max(2 * max_message_bytes);
-        Bodies {
-            memory: Arc::new(Semaphore::new(memory_bytes / PERMIT_BYTES)),
-            pause,
-        }
+    /// `pause` is how long a sender may send nothing.
+    pub fn new(memory: Memory, pause: Duration) -> Bodies {
+        Bodies { memory, pause }
     }
 
     /// # Errors
@@ -59,7 +51,7 @@ impl Bodies {
         }
         let started = Instant::now();
         let mut read = Vec::new();
-        let mut permit: Option<OwnedSemaphorePermit> = None;
+        let mut memory = Share::default();
         loop {
             let earned = Duration::from_secs_f64(read.len() as f64 / MIN_BYTES_PER_S);
             let until = started + self.pause + earned;
@@ -74,32 +66,14 @@ impl Bodies {
             if chunk.len() > limit_bytes - read.len() {
                 return Err(too_large(limit_bytes));
             }
-            self.reserve(&mut permit, read.len() + chunk.len())?;
+            self.memory.grow(&mut memory, read.len() + chunk.len())?;
             if read.is_empty() {
                 read.reserve_exact(announced.unwrap_or(0) as usize);
             }
             read.extend_from_slice(&chunk);
         }
         let bytes = read.into();
-        Ok(Held { bytes, permit })
-    }
-
-    fn reserve(&self, permit: &mut Option<OwnedSemaphorePermit>, n_bytes: usize) -> Answer<()> {
-        let has = permit.as_ref().map_or(0, |permit| permit.num_permits());
-        let missing = n_bytes.div_ceil(PERMIT_BYTES).saturating_sub(has);
-        if missing == 0 {
-            return Ok(());
-        }
-        let more = self.memory.clone().try_acquire_many_owned(missing as u32);
-        let more = more.map_err(|_| {
-            let why = "the worker's memory for requests is taken by others";
-            Error::new(ErrorKind::QueueFull, "body", why)
-        })?;
-        match permit {
-            Some(permit) => permit.merge(more),
-            None => *permit = Some(more),
-        }
-        Ok(())
+        Ok(Held { bytes, memory })
     }
 }
 
@@ -156,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_beyond_the_limit_is_refused_before_it_comes() {
-        let bodies = Bodies::new(1 << 20, Duration::from_secs(10));
+        let bodies = Bodies::new(Memory::new(1 << 20), Duration::from_secs(10));
         let refused = status(&bodies, &announcing((1 << 20) + 1), silent()).await;
         assert_eq!(refused, StatusCode::PAYLOAD_TOO_LARGE);
         let long = Body::from(vec![0; (1 << 20) + 1]);
@@ -166,20 +140,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_sender_that_sends_nothing_is_not_waited_for() {
-        let bodies = Bodies::new(1 << 20, Duration::from_millis(1));
+        let bodies = Bodies::new(Memory::new(1 << 20), Duration::from_millis(1));
         let refused = status(&bodies, &announcing(8), silent()).await;
         assert_eq!(refused, StatusCode::REQUEST_TIMEOUT);
     }
 
     #[tokio::test]
     async fn all_bodies_together_have_one_memory() {
-        let bodies = Bodies {
-            memory: Arc::new(Semaphore::new(2)),
-            pause: Duration::from_secs(10),
-        };
+        let bodies = Bodies::new(Memory::of(128 << 10), Duration::from_secs(10));
         let headers = HeaderMap::new();
         let first = bodies
-            .read(&headers, Body::from(vec![0; PERMIT_BYTES + 1]), 1 << 20)
+            .read(&headers, Body::from(vec![0; (64 << 10) + 1]), 1 << 20)
             .await;
         let refused = status(&bodies, &headers, Body::from("{}")).await;
         assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
@@ -190,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn compressed_bodies_are_refused() {
-        let bodies = Bodies::new(1 << 20, Duration::from_secs(10));
+        let bodies = Bodies::new(Memory::new(1 << 20), Duration::from_secs(10));
         let compressed =
             HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
         let refused = status(&bodies, &compressed, Body::from("{}")).await;

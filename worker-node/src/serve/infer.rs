@@ -49,7 +49,7 @@ pub async fn infer(State(app): State<App>, named: Named, request: Request) -> An
     let limit_bytes = limits.max_message_bytes;
     let body = app.bodies.read(&head.headers, body, limit_bytes).await?;
     // Until the answer is written: the tensors are these bytes.
-    let _memory = body.permit;
+    let _memory = body.memory;
     let is_large = body.bytes.len() > LARGE_BYTES;
     let read = move || {
         read(

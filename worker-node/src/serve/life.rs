@@ -21,6 +21,7 @@ use super::options::{Log, Options};
 use super::{App, routes, signals, tls};
 use crate::channel::nats::{self, Address};
 use crate::context::{Context, Counters};
+use crate::memory::Memory;
 use crate::service::Service;
 
 /// Of threads that read and write large bodies, and files.
@@ -132,10 +133,12 @@ fn listening(options: &Options) -> Result<Listening> {
 
 fn app(options: &Options, service: Arc<Service>, access: Access, listening: &Listening) -> App {
     let limits = options.limits();
+    let memory = Memory::new(limits.max_message_bytes);
     App {
         context: Arc::new(Context {
             service,
             limits,
+            memory: memory.clone(),
             worker_id: format!("{:016x}", rand::random::<u64>()),
             credits: options.max_in_flight,
             heartbeat: HEARTBEAT,
@@ -145,7 +148,7 @@ fn app(options: &Options, service: Arc<Service>, access: Access, listening: &Lis
             counters: Counters::default(),
         }),
         access: Arc::new(access),
-        bodies: Bodies::new(limits.max_message_bytes, options.slow_sender_s),
+        bodies: Bodies::new(memory, options.slow_sender_s),
         connections: listening.connections.clone(),
         max_connections: options.max_connections as usize,
     }

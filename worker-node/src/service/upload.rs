@@ -1,6 +1,6 @@
 //! Models that clients send: in pieces, under their hash, and resumed where they stopped.
 //!
-//! A part grows in `.uploads/HASH.part`. Whole and verified, it moves into a folder of its own there, which then becomes
+//! A part grows in `.uploads/HASH-BYTES.part`. Whole and verified, it moves into a folder of its own there, which then becomes
 //! `name/version` at once: whenever the worker is killed, the repository has the whole model or nothing of it. Files are
 //! locked while they are written, as workers may share a repository.
 
@@ -230,7 +230,9 @@ impl Uploads {
     }
 
     fn path(&self, upload: &Announced, kind: &str) -> PathBuf {
-        self.folder.join(format!("{}.{kind}", upload.sha256))
+        // The size is in the name, so that no upload of another size waits for this file and cuts it when it is a model.
+        let (sha256, size_bytes) = (&upload.sha256, upload.size_bytes);
+        self.folder.join(format!("{sha256}-{size_bytes}.{kind}"))
     }
 }
 

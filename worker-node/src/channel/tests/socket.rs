@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::worker::{MODEL, Setup, Worker, error, infer, infer_with, output, said, scale};
 use crate::channel::websocket::serve;
+use crate::memory::Memory;
 
 const PIPE_BYTES: usize = 16 << 10;
 
@@ -194,6 +195,26 @@ async fn one_request_more_than_credits_is_refused_until_one_is_cancelled() {
     client.send(infer("d", &[1.0, 2.0])).await;
     client.send(infer("e", &[1.0, 2.0])).await;
     assert_eq!(error("e", client.message().await), "QUEUE_FULL");
+}
+
+#[tokio::test]
+async fn a_request_waits_for_no_memory_that_others_have_taken() {
+    let memory = Memory::of(64 << 10);
+    let setup = Setup {
+        memory,
+        ..waiting()
+    };
+    let worker = Worker::start(setup).await;
+    let mut first = Client::connect(&worker).await;
+    first.send(infer("a", &[1.0, 2.0])).await;
+    until(|| worker.n_waiting() == 1).await;
+    let mut second = Client::connect(&worker).await;
+    second.send(infer("b", &[1.0, 2.0])).await;
+    assert_eq!(error("b", second.message().await), "QUEUE_FULL");
+    worker.open_gate();
+    assert_eq!(output("a", first.message().await), [3.0, 6.0]);
+    second.send(infer("c", &[1.0, 2.0])).await;
+    assert_eq!(output("c", second.message().await), [3.0, 6.0]);
 }
 
 #[tokio::test]

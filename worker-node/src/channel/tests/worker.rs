@@ -15,6 +15,7 @@ use sentinel_inference::wire::{Frame, FromClient, FromWorker, InferRequest, Limi
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, Counters};
+use crate::memory::Memory;
 use crate::service::{ProviderChoice, Service, ServiceOptions};
 
 /// Longer than any test.
@@ -27,6 +28,7 @@ pub struct Setup {
     pub heartbeat: Duration,
     pub idle_timeout: Duration,
     pub limits: Limits,
+    pub memory: Memory,
     /// Requests wait until [`Worker::open_gate`].
     pub is_gated: bool,
 }
@@ -38,6 +40,7 @@ impl Default for Setup {
             heartbeat: LONG,
             idle_timeout: LONG,
             limits: Limits::default(),
+            memory: Memory::new(Limits::default().max_message_bytes),
             is_gated: false,
         }
     }
@@ -105,6 +108,7 @@ impl Worker {
         let context = Arc::new(Context {
             service,
             limits: setup.limits,
+            memory: setup.memory,
             worker_id,
             credits: setup.credits,
             heartbeat: setup.heartbeat,

@@ -72,6 +72,24 @@ async fn an_upload_goes_on_where_it_stopped_and_is_loaded() {
 }
 
 #[tokio::test]
+async fn another_size_under_the_same_hash_cuts_nothing_off() {
+    let folder = Folder::new();
+    let service = folder.open().await;
+    let bytes = scale(3.0);
+    let upload = upload("scale", "1", &bytes);
+    service.begin_upload(&upload).await.unwrap();
+    let offset = service.append_upload(&upload, 0, &bytes[..10]).await;
+    assert_eq!(offset.unwrap(), 10);
+    let shorter = Upload {
+        size_bytes: 1,
+        ..upload.clone()
+    };
+    assert_eq!(service.begin_upload(&shorter).await.unwrap(), 0);
+    assert_eq!(service.begin_upload(&upload).await.unwrap(), 10);
+    send(&service, &upload, &bytes).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_there_already_is_not_sent_again() {
     let folder = Folder::new();
     folder.put("scale", 1, 3.0);
@@ -230,7 +248,9 @@ async fn what_a_killed_worker_left_is_no_model() {
     let bytes = scale(3.0);
     let upload = upload("scale", "1", &bytes);
     // The worker was killed just before the folder became the version.
-    let whole = folder.0.join(format!(".uploads/{}.whole", upload.sha256));
+    let (sha256, size_bytes) = (&upload.sha256, upload.size_bytes);
+    let whole = format!(".uploads/{sha256}-{size_bytes}.whole");
+    let whole = folder.0.join(whole);
     fs::create_dir_all(&whole).unwrap();
     fs::write(whole.join("model.onnx"), &bytes[..10]).unwrap();
     let service = folder.open().await;
