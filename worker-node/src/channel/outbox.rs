@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::flight::{InFlight, Ticket};
 use super::request::frame;
+use crate::memory::Share;
 
 /// Of messages that are no answers; whoever has one more waits until the client has read.
 const N_WAITING: usize = 8;
@@ -27,10 +28,11 @@ pub enum Outgoing {
 
 enum Waiting {
     Message(Outgoing),
-    Answer(Ticket, Bytes),
+    Answer(Ticket, Bytes, Share),
 }
 
-/// Takes messages in. An answer that waits keeps its credit, so that no more of them wait than there are credits.
+/// Takes messages in. An answer that waits keeps its credit, so that no more of them wait than there are credits, and its
+/// request's memory.
 #[derive(Clone)]
 pub struct Outbox(mpsc::Sender<Waiting>);
 
@@ -54,8 +56,8 @@ impl Outbox {
         self.put(Waiting::Message(Outgoing::Frame(frame))).await;
     }
 
-    pub async fn answer(&self, ticket: Ticket, frame: Bytes) {
-        self.put(Waiting::Answer(ticket, frame)).await;
+    pub async fn answer(&self, ticket: Ticket, frame: Bytes, memory: Share) {
+        self.put(Waiting::Answer(ticket, frame, memory)).await;
     }
 
     /// Nothing is written after it.
@@ -76,7 +78,7 @@ impl Outlet {
             match self.waiting.recv().await? {
                 Waiting::Message(message) => return Some(message),
                 // The credit is back before the client can know it.
-                Waiting::Answer(ticket, frame) if self.in_flight.end(&ticket) => {
+                Waiting::Answer(ticket, frame, _) if self.in_flight.end(&ticket) => {
                     return Some(Outgoing::Frame(frame));
                 }
                 Waiting::Answer(..) => {}
@@ -97,7 +99,8 @@ mod tests {
             let outbox = outbox.clone();
             let start = |ticket: Ticket| {
                 let frame = Bytes::copy_from_slice(ticket.id.as_bytes());
-                tokio::spawn(async move { outbox.answer(ticket, frame).await }).abort_handle()
+                tokio::spawn(async move { outbox.answer(ticket, frame, Share::default()).await })
+                    .abort_handle()
             };
             in_flight.begin(id, start).unwrap();
         }

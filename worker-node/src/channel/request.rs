@@ -48,15 +48,16 @@ pub fn check_id(id: &str) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidInput, "id", why))
 }
 
-/// Runs a request; whatever comes of it is the frame that answers.
+/// Runs a request; whatever comes of it is the frame that answers. `memory` is to be held until that is written.
 pub async fn answer(
     context: &Context,
     request: InferRequest,
     payload: Bytes,
     arrived: Instant,
+    memory: &mut Share,
 ) -> Bytes {
     let id = request.id.clone();
-    match run(context, request, payload, arrived).await {
+    match run(context, request, payload, arrived, memory).await {
         Ok(frame) => frame,
         Err(error) => failure(&id, &error),
     }
@@ -67,6 +68,7 @@ async fn run(
     request: InferRequest,
     payload: Bytes,
     arrived: Instant,
+    memory: &mut Share,
 ) -> Result<Bytes> {
     if context.draining.is_cancelled() {
         let why = "it takes no new requests, for it is about to end";
@@ -76,9 +78,7 @@ async fn run(
     let limits = context.limits;
     let json = request.inputs.iter().filter_map(|x| x.data.as_ref());
     let n_bytes = payload.len() + json.map(|data| data.get().len()).sum::<usize>();
-    // Until the answer is written: the tensors are these bytes.
-    let mut memory = Share::default();
-    context.memory.grow(&mut memory, n_bytes)?;
+    context.memory.grow(memory, n_bytes)?;
     let infer = aside(n_bytes, move || infer(request, payload, arrived, &limits)).await?;
     #[cfg(test)]
     super::tests::worker::pass_gate(&context.worker_id).await;

@@ -13,6 +13,7 @@ use super::outbox::{Closing, Outbox, Outlet, outbox};
 use super::request::{self, check_id, failure};
 use super::upload::Uploads;
 use crate::context::Context;
+use crate::memory::Share;
 
 pub const GOING: Closing = Closing {
     code: 1001,
@@ -123,8 +124,10 @@ impl Session {
         let outbox = self.outbox.clone();
         let begun = self.in_flight.begin(&id, move |ticket| {
             let task = tokio::spawn(async move {
-                let frame = request::answer(&context, request, payload, arrived).await;
-                outbox.answer(ticket, frame).await;
+                let mut memory = Share::default();
+                let answered = request::answer(&context, request, payload, arrived, &mut memory);
+                let frame = answered.await;
+                outbox.answer(ticket, frame, memory).await;
             });
             task.abort_handle()
         });

@@ -108,16 +108,19 @@ fn pause(n_attempts: usize) -> Duration {
     longest.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
-/// Tells what happens to the connection, and of attempts that fail only the first.
+/// Tells what happens to the connection; of attempts that fail, and of messages that are too many, only the first.
 fn logger() -> impl Fn(Event) -> Ready<()> + Send + Sync {
     let is_told = AtomicBool::new(false);
+    let is_slow = AtomicBool::new(false);
     move |event| {
         match event {
             Event::Connected => {
                 is_told.store(false, Ordering::Relaxed);
+                is_slow.store(false, Ordering::Relaxed);
                 tracing::info!("connected to NATS");
             }
             Event::Disconnected => tracing::warn!("NATS is gone: connecting again"),
+            Event::SlowConsumer(_) if is_slow.swap(true, Ordering::Relaxed) => {}
             Event::SlowConsumer(_) => tracing::warn!("NATS sends more than this worker takes"),
             Event::ServerError(error) => tracing::warn!(%error, "NATS refuses"),
             Event::ClientError(error) if is_told.swap(true, Ordering::Relaxed) => {

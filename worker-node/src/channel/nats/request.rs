@@ -15,6 +15,7 @@ use super::{Door, check_model, is_connected};
 use crate::channel::flight::Ticket;
 use crate::channel::parts::Awaited;
 use crate::channel::request::{answer, failure, frame, read};
+use crate::memory::Share;
 
 /// How often a client hears that its request is not lost.
 const WORKING: Duration = Duration::from_secs(1);
@@ -68,7 +69,8 @@ impl Door {
         self.publish(reply, working.clone()).await;
         let mut ticks = interval_at(tokio::time::Instant::now() + WORKING, WORKING);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut answered = pin!(self.answer(id, asked));
+        let mut memory = Share::default();
+        let mut answered = pin!(self.answer(id, asked, &mut memory));
         let answer = loop {
             tokio::select! {
                 _ = ticks.tick() => {
@@ -84,16 +86,18 @@ impl Door {
         self.in_flight.end(ticket);
     }
 
-    async fn answer(&self, id: &str, asked: Asked) -> Bytes {
+    async fn answer(&self, id: &str, asked: Asked, memory: &mut Share) -> Bytes {
         let context = &self.context;
         match asked {
             Asked::Whole {
                 request,
                 payload,
                 arrived,
-            } => answer(context, request, payload, arrived).await,
+            } => answer(context, request, payload, arrived, memory).await,
             Asked::InParts { subject, awaited } => match self.join(id, &subject, awaited).await {
-                Ok((request, payload)) => answer(context, request, payload, Instant::now()).await,
+                Ok((request, payload)) => {
+                    answer(context, request, payload, Instant::now(), memory).await
+                }
                 Err(error) => failure(id, &error),
             },
         }
