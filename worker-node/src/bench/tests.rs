@@ -27,7 +27,7 @@ struct Stub {
     refused: Option<fn(usize) -> bool>,
     /// The connection of this request ends instead of an answer.
     hangs_up_at: Option<usize>,
-    /// Nothing is answered before this many requests of one connection are there.
+    /// Nothing is answered before this many requests of one connection were there at once.
     answers_after: usize,
     /// The first request is read, and nothing after it, until this is told.
     holds_first: Option<Arc<Notify>>,
