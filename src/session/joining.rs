@@ -213,7 +213,7 @@ fn named<'a>(feeds: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
 /// Not so for strings, and for elements of less than a byte.
 fn has_rows_of_bytes(tensor: &Tensor) -> bool {
     let bits = tensor.dtype().bits();
-    bits > 0 && bits % 8 == 0
+    bits > 0 && bits.is_multiple_of(8)
 }
 
 /// How many blocks of rows there are, and the bytes of a row in one of them.

@@ -134,6 +134,20 @@ impl InferRequest {
         priority.ok_or_else(|| wrong("priority", "a whole number of 32 bits is expected"))
     }
 
+    /// The hash of the model's file, where the request is for that file and no other.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for what is no text.
+    pub fn sha256(&self) -> Result<Option<String>> {
+        let Some(sha256) = self.parameters.get("sha256") else {
+            return Ok(None);
+        };
+        let sha256 = sha256.as_str().map(str::to_ascii_lowercase);
+        sha256
+            .map(Some)
+            .ok_or_else(|| wrong("sha256", "a text is expected"))
+    }
+
     /// Whether this output is asked for as bytes; JSON is the protocol's default.
     pub fn wants_binary(&self, output: &str) -> bool {
         let named = self.outputs.iter().find(|wanted| wanted.name == output);

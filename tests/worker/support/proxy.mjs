@@ -108,7 +108,11 @@ class Pair {
   }
 
   reset() {
-    for (const socket of this.#sockets) if (!socket.destroyed) socket.resetAndDestroy()
+    for (const socket of this.#sockets) {
+      // A socket that is being shut down cannot be reset any more: Node would keep it, and its process would not end.
+      if (socket.writableEnded) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
 
   end() {

@@ -94,6 +94,7 @@ fn infer(
     let deadline = request.wait()?.and_then(|wait| arrived.checked_add(wait));
     Ok(Infer {
         priority: request.priority()?,
+        sha256: request.sha256()?,
         model: request.model_name,
         version: Some(request.model_version).filter(|version| !version.is_empty()),
         inputs,

@@ -29,6 +29,7 @@ fn open(path: PathBuf, provider: ProviderChoice) -> OpenModel {
 
 /// Straight to the terminal: what passes is otherwise kept silent.
 fn say_skipped(what: &str) {
+    let what = what.split(';').next().unwrap_or(what);
     let mut terminal = std::io::stderr();
     writeln!(terminal, "SKIPPED: {what}").expect("standard error is open");
 }

@@ -41,6 +41,7 @@ const ABSENT_PARAMETERS: &[&str] = &[
 pub async fn infer(State(app): State<App>, named: Named, request: Request) -> Answer {
     let counters = &app.context.counters;
     counters.requests_http.fetch_add(1, Ordering::Relaxed);
+    app.check_draining()?;
     let arrived = Instant::now();
     let limits = app.context.limits;
     let (head, body) = request.into_parts();
@@ -106,6 +107,7 @@ fn read(
     let infer = Infer {
         model: named.model,
         version: named.version,
+        sha256: request.sha256()?,
         inputs: request.tensors(payload, limits)?,
         outputs: request
             .outputs

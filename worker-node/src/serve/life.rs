@@ -161,8 +161,9 @@ async fn nats_door(context: Arc<Context>, address: Address) {
 fn log(log: Log) {
     let filter = EnvFilter::try_from_default_env();
     // The GPU's own libraries tell much that is of no use to who runs a worker.
-    let filter =
-        filter.unwrap_or_else(|_| EnvFilter::new("info,wgpu_core=warn,wgpu_hal=error,naga=warn"));
+    let filter = filter.unwrap_or_else(|_| {
+        EnvFilter::new("info,async_nats=warn,wgpu_core=warn,wgpu_hal=error,naga=warn")
+    });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -34,6 +34,8 @@ use super::unread::Unread;
 const MAX_CROWD: usize = 64;
 /// After an accept that failed, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For the first request on a connection that was opened when the worker began to end.
+const LEFT_OVER: Duration = Duration::from_secs(1);
 /// One client's HTTP/2 requests without an answer.
 const MAX_STREAMS: u32 = 128;
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -115,22 +117,29 @@ async fn drive(
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     loop {
+        let pause = if is_told {
+            LEFT_OVER
+        } else {
+            listening.patience.head
+        };
         tokio::select! {
             done = connection.as_mut() => return done.map_err(io::Error::other),
             () = listening.draining.cancelled(), if !is_told => {
                 is_told = true;
-                if activity.is_fresh() {
-                    return Ok(());
+                // A first request may be on its way, and would find the door shut.
+                if !activity.is_fresh() {
+                    connection.as_mut().graceful_shutdown();
                 }
-                connection.as_mut().graceful_shutdown();
             }
-            () = sleep(listening.patience.head) => {
+            () = sleep(pause) => {
                 // Frames of HTTP/2 come without requests, too.
                 if is_http2 {
                     activity.forget_heard();
                 }
-                let is_left_over = is_told && activity.is_fresh();
-                if is_left_over || activity.is_over(Instant::now(), &listening.patience) {
+                if is_told {
+                    connection.as_mut().graceful_shutdown();
+                }
+                if activity.is_over(Instant::now(), &listening.patience) {
                     return Ok(());
                 }
             }

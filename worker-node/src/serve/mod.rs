@@ -19,6 +19,7 @@ mod www;
 
 use std::sync::Arc;
 
+use sentinel_inference::error::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 
 use crate::context::Context;
@@ -39,5 +40,15 @@ pub struct App {
 impl App {
     fn open_connections(&self) -> usize {
         self.max_connections - self.connections.available_permits()
+    }
+
+    /// # Errors
+    /// `WORKER_UNAVAILABLE`.
+    fn check_draining(&self) -> Result<()> {
+        if !self.context.draining.is_cancelled() {
+            return Ok(());
+        }
+        let why = "it takes no more requests: it ends";
+        Err(Error::new(ErrorKind::WorkerUnavailable, "worker", why))
     }
 }

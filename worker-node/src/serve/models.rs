@@ -29,15 +29,13 @@ pub async fn server() -> Json<Value> {
 }
 
 pub async fn server_ready(State(app): State<App>) -> Answer<()> {
-    let is_loading = |model: &ModelOf| model.state == "LOADING";
-    let why = if app.context.draining.is_cancelled() {
-        "it is about to end"
-    } else if app.context.service.models().iter().any(is_loading) {
-        "models are being loaded"
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorKind::WorkerUnavailable, "worker", why).into())
+    app.check_draining()?;
+    let models = app.context.service.models();
+    if models.iter().any(|model| model.state == "LOADING") {
+        let why = "models are being loaded";
+        return Err(Error::new(ErrorKind::WorkerUnavailable, "worker", why).into());
+    }
+    Ok(())
 }
 
 fn find(app: &App, named: &Named) -> Answer<ModelOf> {

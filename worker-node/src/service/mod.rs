@@ -71,6 +71,8 @@ pub struct Infer {
     pub model: String,
     /// The latest one, unless said otherwise.
     pub version: Option<String>,
+    /// Of the model's file: another one is not asked.
+    pub sha256: Option<String>,
     pub inputs: Vec<(String, Tensor)>,
     /// All of them, where it is empty.
     pub outputs: Vec<String>,
@@ -192,6 +194,15 @@ impl Service {
             let model = self
                 .ready(&name, version.as_deref(), asked.deadline)
                 .await?;
+            if request
+                .sha256
+                .as_ref()
+                .is_some_and(|sha256| *sha256 != model.file.sha256)
+            {
+                let why = "it is another file here than the one that is asked for";
+                let at = format!("model {name}");
+                return Err(Error::new(ErrorKind::WorkerUnavailable, at, why));
+            }
             let pending = match model.submit(asked)? {
                 Submitted::Pending(pending) => pending,
                 Submitted::Closed(given) => {

@@ -62,12 +62,17 @@ fn who_is_asked_to_end_answers_what_is_in_flight_first() {
     worker.terminate();
     assert!(idle.is_closed() && fresh.is_closed());
     let ready = worker.get("/v2/health/ready");
-    assert_eq!((ready.status, &*ready.code()), (503, "WORKER_UNAVAILABLE"));
+    assert_eq!(
+        (ready.status, &*ready.code()),
+        (503, "WORKER_UNAVAILABLE"),
+        "{ready:?}"
+    );
     assert_eq!(worker.get("/v2/health/live").status, 200);
     let refused = worker.infer(&json!({ "inputs": [binary(1)] }), &[0; 28 * 28 * 4]);
     assert_eq!(
         (refused.status, &*refused.code()),
-        (503, "WORKER_UNAVAILABLE")
+        (503, "WORKER_UNAVAILABLE"),
+        "{refused:?}"
     );
     let answer = connection.receive();
     assert_eq!(answer.outputs().1.len(), MANY * 10 * 4);

@@ -81,6 +81,7 @@ pub fn request(model: &str, x: [f32; 2]) -> Infer {
     Infer {
         model: model.to_owned(),
         version: None,
+        sha256: None,
         inputs: vec![("x".to_owned(), x)],
         outputs: Vec::new(),
         deadline: None,

@@ -39,6 +39,22 @@ fn version(model: &str, version: &str) -> Infer {
 }
 
 #[tokio::test]
+async fn a_request_for_another_file_is_not_run() {
+    let folder = Folder::new();
+    folder.put("scale", 1, 3.0);
+    let service = folder.open().await;
+    let sha256 = service.models()[0].sha256.clone();
+    let asking = |sha256: String| Infer {
+        sha256: Some(sha256),
+        ..request("scale", [1.0, 2.0])
+    };
+    assert!(service.infer(asking(sha256.clone())).await.is_ok());
+    let other = "0".repeat(sha256.len());
+    let refused = refusal(&service, asking(other)).await;
+    assert_eq!(refused, ErrorKind::WorkerUnavailable);
+}
+
+#[tokio::test]
 async fn the_latest_version_answers() {
     let folder = Folder::new();
     folder.put("scale", 9, 9.0);

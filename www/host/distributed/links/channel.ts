@@ -3,7 +3,7 @@ import type { World } from "../../batch/world.js"
 import { cancelled, type ProgressListener } from "../../download.js"
 import { SentinelError, toSentinelError } from "../../errors.js"
 import { LinkError, type Link, type LinkFacts, type LinkRequest, type WantedModel } from "../link.js"
-import { chooseModel, factsOf, namedVersion } from "./choose.js"
+import { chooseModel, factsOf, namedVersion, ownParameters } from "./choose.js"
 import { readFrame, writeFrame } from "./frame.js"
 import { readMessage, toLinkError, type FromWorker, type Hello, type Model } from "./messages.js"
 import { readTensors, toCpu, writeTensors } from "./oip.js"
@@ -368,7 +368,7 @@ export class Channel implements Link {
       model_name: wanted.name,
       ...namedVersion(wanted, pending.model),
       ...(Number.isFinite(leftMs) ? { deadline_ms: Math.max(leftMs, 0) } : {}),
-      ...(request.priority === 0 ? {} : { parameters: { priority: request.priority } }),
+      parameters: ownParameters(wanted, request),
       inputs: wired,
       ...(request.outputNames === undefined ? {} : { outputs: request.outputNames.map(name => ({ name })) }),
     }, parts)

@@ -1,4 +1,4 @@
-import { LinkError, type LinkFacts, type WantedModel } from "../link.js"
+import { LinkError, type LinkFacts, type LinkRequest, type WantedModel } from "../link.js"
 import type { Hello, Model } from "./messages.js"
 
 /** What a worker has of the wanted model. */
@@ -49,6 +49,14 @@ export function factsOf({ workerId, server }: Hello, model: Model, members: read
 export function namedVersion(wanted: WantedModel, model: Model): { model_version?: string } {
   if (wanted.version === undefined && wanted.sha256 === undefined) return {}
   return { model_version: model.version }
+}
+
+/** What a request says beside its tensors; to other servers than ours these parameters mean something else. */
+export function ownParameters(wanted: WantedModel, request: LinkRequest): Record<string, string | number> {
+  return {
+    ...(wanted.sha256 === undefined ? {} : { sha256: wanted.sha256 }),
+    ...(request.priority === 0 ? {} : { priority: request.priority }),
+  }
 }
 
 function describe({ name, version }: WantedModel): string {

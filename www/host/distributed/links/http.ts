@@ -4,6 +4,7 @@ import { realWorld, type World } from "../../batch/world.js"
 import { cancelled } from "../../download.js"
 import { SentinelError, toSentinelError } from "../../errors.js"
 import { LinkError, type Link, type LinkFacts, type LinkRequest, type OpenLink, type WantedModel, type WorkerTarget } from "../link.js"
+import { ownParameters } from "./choose.js"
 import { explainFetch, explainStatus } from "./explain.js"
 import { ask, type Answer, type Fetch } from "./fetching.js"
 import { readObject } from "./frame.js"
@@ -112,7 +113,7 @@ class HttpLink implements Link {
     if (this.#nRunning >= this.capacity) {
       throw new LinkError("busy", "QUEUE_FULL", `${place}: ${this.#nRunning} requests are without an answer, it is given ${this.capacity}`)
     }
-    const answer = await this.#infer(writeRequest(server, request), request.signal)
+    const answer = await this.#infer(writeRequest(server, this.#wanted, request), request.signal)
     const { status, text, retryAfterMs } = answer
     if (status >= 400) throw explainStatus(place, status, text, retryAfterMs)
     try {
@@ -248,12 +249,12 @@ interface Body {
   body: Uint8Array<ArrayBuffer>
 }
 
-function writeRequest({ takesBytes, isSentinel }: Server, request: LinkRequest): Body {
+function writeRequest({ takesBytes, isSentinel }: Server, wanted: WantedModel, request: LinkRequest): Body {
   const { wired, parts } = takesBytes ? writeTensors(request.inputs) : { wired: writeTensorsAsJson(request.inputs), parts: [] }
   const parameters = {
     ...(takesBytes ? { binary_data_output: true } : {}),
     ...(isSentinel && Number.isFinite(request.timeoutMs) ? { timeout: Math.max(1, Math.round(request.timeoutMs * 1000)) } : {}),
-    ...(isSentinel && request.priority !== 0 ? { priority: request.priority } : {}),
+    ...(isSentinel ? ownParameters(wanted, request) : {}),
   }
   const json = new TextEncoder().encode(JSON.stringify({
     inputs: wired,

@@ -3,7 +3,7 @@ import type { World } from "../../batch/world.js"
 import { cancelled } from "../../download.js"
 import { SentinelError, toSentinelError } from "../../errors.js"
 import { LinkError, type LinkRequest, type WantedModel } from "../link.js"
-import { namedVersion } from "./choose.js"
+import { namedVersion, ownParameters } from "./choose.js"
 import { readFrame, writeFrame } from "./frame.js"
 import { readMessage, toLinkError, type FromWorker, type Model } from "./messages.js"
 import type { NatsClient } from "./nats-client.js"
@@ -130,7 +130,7 @@ export class Requests {
         model_name: wanted.name,
         ...namedVersion(wanted, model),
         ...(Number.isFinite(leftMs) ? { deadline_ms: Math.max(leftMs, 0) } : {}),
-        ...(request.priority === 0 ? {} : { parameters: { priority: request.priority } }),
+        parameters: ownParameters(wanted, request),
         inputs: wired,
         ...(request.outputNames === undefined ? {} : { outputs: request.outputNames.map(name => ({ name })) }),
       }, parts)
