@@ -77,11 +77,13 @@ impl Outlet {
         loop {
             match self.waiting.recv().await? {
                 Waiting::Message(message) => return Some(message),
-                // The credit is back before the client can know it.
-                Waiting::Answer(ticket, frame, _) if self.in_flight.end(&ticket) => {
-                    return Some(Outgoing::Frame(frame));
+                // The credit and the memory are back before the client can know it.
+                Waiting::Answer(ticket, frame, memory) => {
+                    drop(memory);
+                    if self.in_flight.end(&ticket) {
+                        return Some(Outgoing::Frame(frame));
+                    }
                 }
-                Waiting::Answer(..) => {}
             }
         }
     }
