@@ -297,6 +297,8 @@ export class DistributedInferenceEngine {
   }
 
   #opened(worker: number, link: Link): void {
+    // Its removal is on its way, and closes it.
+    if (!this.#targets.has(worker)) return
     const { provider, inputNames } = link.facts
     if (inputNames.length > 0) this.#inputNames = inputNames
     this.#refusals.delete(worker)
@@ -306,6 +308,8 @@ export class DistributedInferenceEngine {
   }
 
   #failedToOpen(worker: number, fault: Fault): void {
+    // Of one that is being removed nothing is expected.
+    if (!this.#targets.has(worker)) return
     if (fault.blame === "setting" || fault.blame === "input") this.#refusals.set(worker, fault.error)
     else this.#refusals.delete(worker)
     this.#change(nowMs => { this.#dispatcher.failedToOpen(nowMs, worker, fault) })
@@ -453,7 +457,10 @@ export class DistributedInferenceEngine {
       case "close":
         return this.#fleet.close(step.worker)
       case "send": {
-        const { feeds, priority, deadlineMs } = this.#pending.get(step.request) as Pending
+        const pending = this.#pending.get(step.request)
+        // Whoever was answered a moment ago may have taken it back.
+        if (pending === undefined) return
+        const { feeds, priority, deadlineMs } = pending
         const request = { inputs: feeds, outputNames: this.#plan.outputNames, timeoutMs: Math.max(0, deadlineMs - this.#now()), priority }
         return this.#fleet.send(step.worker, step.attempt, request)
       }
