@@ -410,3 +410,30 @@ test("stop_answers_everybody_once_and_closes_every_link", async () => {
   assert.throws(() => engine.addWorker("ws://d"), { code: "RELEASED" })
   await assertCode(engine.run(input(1)), "RELEASED")
 })
+
+test("what_lets_one_in_by_a_url_is_in_no_event_no_statistics_and_no_message", async () => {
+  const [given, twin] = ["nats://user:geheim@a:4222", "wss://b/gate?token=geheim"]
+  const { engine, events, workers } = await fakeFleet({ urls: [given, twin], start: false })
+  const said = []
+  engine.on("worker", event => { said.push(JSON.stringify(event), event.error?.message ?? "") })
+  const keep = work => {
+    try {
+      work()
+    } catch (thrown) {
+      said.push(thrown.message)
+    }
+  }
+  workers.down.set(twin, new SentinelError("UNAUTHORIZED", "it refuses the token"))
+  await engine.start()
+  await settled()
+  for (const each of [given, "ftp://user:geheim@", "wss://b/gate?token=geheim"]) keep(() => engine.addWorker(each))
+  keep(() => engine.removeWorker("wss://other?token=geheim"))
+  keep(() => new DistributedInferenceEngine({ model: { name: "fake" }, workers: [given, given] }))
+  said.push(JSON.stringify(engine.getStats()))
+  assert.deepEqual(workers.asked.map(({ target }) => target.url), [given, twin])
+  assert.deepEqual(events, ["nats://a:4222 opened", "wss://b/gate aside"])
+  assert.ok(said.length > 7 && said.every(each => !each.includes("geheim")), said.join("\n"))
+  engine.removeWorker("nats://a:4222")
+  engine.removeWorker(twin)
+  await engine.stop()
+})

@@ -94,14 +94,14 @@ export class FakeWorkers {
 }
 
 /** An engine on such workers, started unless said otherwise. */
-export async function fakeFleet({ workers = {}, start = true, down = {}, ...options } = {}) {
+export async function fakeFleet({ workers = {}, urls = ["ws://a", "ws://b"], start = true, down = {}, ...options } = {}) {
   const clock = new Clock()
   const fakes = new FakeWorkers(workers)
   for (const [url, why] of Object.entries(down)) fakes.down.set(url, why)
   const world = { time: clock, openLink: fakes.openLink, openLocal: fakes.openLocal, random: () => 0.5 }
-  const engine = new DistributedInferenceEngine({ model: { name: "fake" }, workers: ["ws://a", "ws://b"], ...options }, world)
+  const engine = new DistributedInferenceEngine({ model: { name: "fake" }, workers: urls, ...options }, world)
   const events = []
-  const missing = new Set([...(options.workers ?? ["ws://a", "ws://b"]), ...(options.local ? ["local"] : [])])
+  const missing = new Set([...urls, ...(options.local ? ["local"] : [])])
   const everyone = new Promise(resolve => {
     engine.on("worker", ({ url, state }) => {
       events.push(`${url} ${state}`)
