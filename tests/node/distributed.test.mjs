@@ -209,6 +209,19 @@ test("an_error_of_the_input_names_it_and_is_not_tried_elsewhere", async () => {
   await engine.stop()
 })
 
+test("a_worker_that_gives_up_a_request_by_itself_cancels_nothing", async () => {
+  const { engine, workers } = await fakeFleet()
+  const running = engine.run(input(1))
+  await settled()
+  const [{ url }] = workers.running
+  workers.fail(0, new SentinelError("CANCELLED", "it was cancelled"))
+  await settled()
+  assert.notEqual(workers.running[0].url, url)
+  workers.answer()
+  assert.equal((await running).y.data[0], 1)
+  await engine.stop()
+})
+
 test("an_input_that_fails_everywhere_gets_the_last_error_after_its_retries", async () => {
   const { engine, workers } = await fakeFleet({ retries: 1 })
   const running = engine.run(input(1))
