@@ -383,6 +383,7 @@ test("without_workers_this_machine_computes_real_outputs_in_batches", async () =
   const [n] = images.dims
   const row = (tensor, at) => tensor.data.slice((at * tensor.data.length) / n, ((at + 1) * tensor.data.length) / n)
   const inputs = Array.from({ length: n }, (_, at) => ({ image: new Tensor("float32", row(images, at), [1, 1, 28, 28]) }))
+  await assertCode(engine.run({ image: new Tensor("float32", [1], [1, 1, 1, 1]) }), "SHAPE_MISMATCH", /^"run 0": local: image: /)
   let nAnswers = 0
   for await (const { id, outputs } of engine.map(inputs)) {
     const [output] = Object.values(outputs)
@@ -449,4 +450,10 @@ test("what_lets_one_in_by_a_url_is_in_no_event_no_statistics_and_no_message", as
   engine.removeWorker("nats://a:4222")
   engine.removeWorker(twin)
   await engine.stop()
+})
+
+test("the_last_statistics_tell_who_was_there", async () => {
+  const { engine } = await fakeFleet()
+  await engine.stop()
+  assert.deepEqual(engine.getStats().workers.map(({ url, server }) => [url, server]), [["ws://a", "fake 1"], ["ws://b", "fake 1"]])
 })
