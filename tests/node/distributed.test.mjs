@@ -457,3 +457,11 @@ test("the_last_statistics_tell_who_was_there", async () => {
   await engine.stop()
   assert.deepEqual(engine.getStats().workers.map(({ url, server }) => [url, server]), [["ws://a", "fake 1"], ["ws://b", "fake 1"]])
 })
+
+test("a_worker_that_is_silent_at_the_start_is_told_as_such", async () => {
+  const { engine, workers, clock } = await fakeFleet({ urls: ["ws://a"], start: false, startTimeoutMs: 50 })
+  workers.down.set("ws://a", new Promise(() => {}))
+  const started = assertCode(engine.start(), "WORKER_UNAVAILABLE", /ws:\/\/a: it has not answered yet$/)
+  await clock.advance(50)
+  await started
+})

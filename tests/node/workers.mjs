@@ -4,7 +4,7 @@ import { Clock, settled } from "./lanes.mjs"
 
 const refused = url => new SentinelError("IO", `${url}: connection refused`)
 
-/** Workers by URL. `isDown` ones refuse; requests wait until a test answers them, unless `isPrompt`. The outputs are `{ y: x }`. */
+/** Workers by URL. `down` ones refuse; requests wait until a test answers them, unless `isPrompt`. The outputs are `{ y: x }`. */
 export class FakeWorkers {
   /** Requests without an answer: `{ url, request, resolve, reject }`. */
   running = []
@@ -23,6 +23,7 @@ export class FakeWorkers {
   openLink = async (target, model, signal) => {
     this.asked.push({ target, model, signal })
     const down = this.down.get(target.url)
+    if (down instanceof Promise) await down
     if (down !== undefined) throw down === true ? refused(target.url) : down
     return this.#open(target.url)
   }

@@ -10,7 +10,7 @@ export interface WorkerTarget {
    */
   url: string
   /** Its bearer token; for NATS, that of the server. */
-  token?: string
+  token?: string | undefined
   /** Its share of the work, for "weighted" (1). */
   weight?: number
   /** The most requests without an answer, where the worker does not say it itself: 8 over HTTP, 64 over NATS, unless said otherwise. */
