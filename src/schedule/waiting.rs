@@ -12,6 +12,8 @@ const KEPT: f64 = 0.8;
 const KEPT_TIME: f64 = 0.95;
 /// A time counts as so many times the old estimate at most.
 const LARGEST_STEP: f64 = 1.25;
+/// After so many batches of one size, one does not wait: what waiting saves shows only beside another size.
+const ALIKE: u32 = 16;
 
 /// What waiting brings.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Waiting {
     rows: usize,
     /// Seconds that batches take, by their rows.
     times: BTreeMap<usize, f64>,
+    /// Batches since the latest that did not wait, while all had one size.
+    n_alike: u32,
 }
 
 /// What came together around a batch.
@@ -47,12 +51,17 @@ impl Waiting {
             balance: f64::MIN_POSITIVE,
             rows: usize::MAX,
             times: BTreeMap::new(),
+            n_alike: 0,
         }
     }
 
     /// So many rows wait for no others.
     pub fn enough(&self) -> usize {
-        if self.balance > 0.0 { self.rows } else { 1 }
+        if self.balance > 0.0 && self.n_alike < ALIKE {
+            self.rows
+        } else {
+            1
+        }
     }
 
     /// A batch of so many rows took `elapsed`.
@@ -62,6 +71,10 @@ impl Waiting {
         // What is slow once says little: the first run pays for what the others find made.
         let slower = *known * KEPT_TIME + seconds.min(*known * LARGEST_STEP) * (1.0 - KEPT_TIME);
         *known = slower.min(seconds);
+        self.n_alike = match self.times.len() {
+            1 if self.n_alike < ALIKE => self.n_alike + 1,
+            _ => 0,
+        };
         if let Some(trial) = trial {
             self.learn(trial, seconds);
         }
