@@ -209,6 +209,19 @@ test("an_error_of_the_input_names_it_and_is_not_tried_elsewhere", async () => {
   await engine.stop()
 })
 
+test("a_worker_that_gives_up_a_request_by_itself_cancels_nothing", async () => {
+  const { engine, workers } = await fakeFleet()
+  const running = engine.run(input(1))
+  await settled()
+  const [{ url }] = workers.running
+  workers.fail(0, new SentinelError("CANCELLED", "it was cancelled"))
+  await settled()
+  assert.notEqual(workers.running[0].url, url)
+  workers.answer()
+  assert.equal((await running).y.data[0], 1)
+  await engine.stop()
+})
+
 test("an_input_that_fails_everywhere_gets_the_last_error_after_its_retries", async () => {
   const { engine, workers } = await fakeFleet({ retries: 1 })
   const running = engine.run(input(1))
@@ -370,6 +383,7 @@ test("without_workers_this_machine_computes_real_outputs_in_batches", async () =
   const [n] = images.dims
   const row = (tensor, at) => tensor.data.slice((at * tensor.data.length) / n, ((at + 1) * tensor.data.length) / n)
   const inputs = Array.from({ length: n }, (_, at) => ({ image: new Tensor("float32", row(images, at), [1, 1, 28, 28]) }))
+  await assertCode(engine.run({ image: new Tensor("float32", [1], [1, 1, 1, 1]) }), "SHAPE_MISMATCH", /^"run 0": local: image: /)
   let nAnswers = 0
   for await (const { id, outputs } of engine.map(inputs)) {
     const [output] = Object.values(outputs)
@@ -409,4 +423,45 @@ test("stop_answers_everybody_once_and_closes_every_link", async () => {
   assert.deepEqual([workers.nOpen, workers.running.length, clock.nTimers, workers.revoked], [0, 0, 0, 2])
   assert.throws(() => engine.addWorker("ws://d"), { code: "RELEASED" })
   await assertCode(engine.run(input(1)), "RELEASED")
+})
+
+test("what_lets_one_in_by_a_url_is_in_no_event_no_statistics_and_no_message", async () => {
+  const [given, twin] = ["nats://user:geheim@a:4222", "wss://b/gate?token=geheim"]
+  const { engine, events, workers } = await fakeFleet({ urls: [given, twin], start: false })
+  const said = []
+  engine.on("worker", event => { said.push(JSON.stringify(event), event.error?.message ?? "") })
+  const keep = work => {
+    try {
+      work()
+    } catch (thrown) {
+      said.push(thrown.message)
+    }
+  }
+  workers.down.set(twin, new SentinelError("UNAUTHORIZED", "it refuses the token"))
+  await engine.start()
+  await settled()
+  for (const each of [given, "ftp://user:geheim@", "wss://b/gate?token=geheim"]) keep(() => engine.addWorker(each))
+  keep(() => engine.removeWorker("wss://other?token=geheim"))
+  keep(() => new DistributedInferenceEngine({ model: { name: "fake" }, workers: [given, given] }))
+  said.push(JSON.stringify(engine.getStats()))
+  assert.deepEqual(workers.asked.map(({ target }) => target.url), [given, twin])
+  assert.deepEqual(events, ["nats://a:4222 opened", "wss://b/gate aside"])
+  assert.ok(said.length > 7 && said.every(each => !each.includes("geheim")), said.join("\n"))
+  engine.removeWorker("nats://a:4222")
+  engine.removeWorker(twin)
+  await engine.stop()
+})
+
+test("the_last_statistics_tell_who_was_there", async () => {
+  const { engine } = await fakeFleet()
+  await engine.stop()
+  assert.deepEqual(engine.getStats().workers.map(({ url, server }) => [url, server]), [["ws://a", "fake 1"], ["ws://b", "fake 1"]])
+})
+
+test("a_worker_that_is_silent_at_the_start_is_told_as_such", async () => {
+  const { engine, workers, clock } = await fakeFleet({ urls: ["ws://a"], start: false, startTimeoutMs: 50 })
+  workers.down.set("ws://a", new Promise(() => {}))
+  const started = assertCode(engine.start(), "WORKER_UNAVAILABLE", /ws:\/\/a: it has not answered yet$/)
+  await clock.advance(50)
+  await started
 })

@@ -111,7 +111,11 @@ test("every_status_has_its_code_and_blame", async () => {
     [503, json({ error: "no healthy upstream" }), "worker", "WORKER_UNAVAILABLE", /upstream/],
     [503, json({ error: "Exceeds maximum queue size" }), "busy", "QUEUE_FULL", /queue/],
     [503, "", "busy", "QUEUE_FULL", /503/, "2"],
-    [504, "", "input", "TIMEOUT", /504/],
+    [408, json({ error: "the body comes too slowly", code: "TIMEOUT" }), "worker", "TIMEOUT", /slowly/],
+    [502, "<html>" + " ".repeat(200_000), "worker", "INTERNAL", /answered 502/],
+    [503, json({ error: "down", trace: "x".repeat(200_000) }), "worker", "WORKER_UNAVAILABLE", /down/],
+    [504, "", "worker", "WORKER_UNAVAILABLE", /504/],
+    [504, json({ error: "late", code: "TIMEOUT" }), "input", "TIMEOUT", /late/],
     [507, "", "worker", "OUT_OF_MEMORY", /507/],
   ]) {
     const headers = retryAfter === undefined ? {} : { "retry-after": retryAfter }
@@ -196,6 +200,21 @@ test("opening_is_given_up_by_its_signal", async () => {
   await until(() => server.received.length > 0)
   controller.abort()
   await assertLinkError(opening, "worker", "CANCELLED")
+})
+
+test("a_server_that_takes_a_connection_and_is_silent_is_not_waited_for", async () => {
+  const clock = new Clock()
+  for (const silent of [/echo$/, /v2$/, /ready$/]) {
+    const fetch = async (url, { signal }) => {
+      if (!silent.test(url)) return new Response(JSON.stringify({ inputs: [], outputs: [] }))
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
+    }
+    const opening = openHttpLinkIn({ now: () => clock.now(), after: (...given) => clock.after(...given), fetch }, { url: "http://test" }, WANTED, never())
+    const refused = assertLinkError(opening, "worker", "WORKER_UNAVAILABLE", /does not answer within 10000 ms/)
+    await clock.advance(10_000)
+    await refused
+    assert.equal(clock.nTimers, 0)
+  }
 })
 
 test("a_server_that_fails_two_checks_is_lost", async () => {

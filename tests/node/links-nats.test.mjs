@@ -1,5 +1,7 @@
 // The way to all workers of a queue group over NATS, with a real nats-server and workers written from the protocol's text.
 import assert from "node:assert/strict"
+import { once } from "node:events"
+import { createServer } from "node:net"
 import { after, afterEach, before, test } from "node:test"
 import { Clock, settled } from "./lanes.mjs"
 import { assertLinkError, never, requestOf, until } from "./links/check.mjs"
@@ -370,4 +372,15 @@ test("every_request_settles_once_whatever_is_said_on_its_subject", async () => {
     assert.deepEqual(settlings, settlings.map(() => 1))
     assert.deepEqual([one.clock.nTimers, one.subscriptions.size], [0, 0])
   }), { numRuns: 200 })
+})
+
+test("a_server_that_takes_a_connection_and_closes_it_is_told_as_such", async () => {
+  const server = createServer(socket => { socket.end() }).listen(0, "127.0.0.1")
+  await once(server, "listening")
+  try {
+    const opening = openLink({ url: `nats://127.0.0.1:${server.address().port}` }, { name: "echo" }, never())
+    await assertLinkError(opening, "worker", "WORKER_UNAVAILABLE", /NATS cannot be reached.*closed the connection/)
+  } finally {
+    server.close()
+  }
 })

@@ -4,7 +4,7 @@ import { Clock, settled } from "./lanes.mjs"
 
 const refused = url => new SentinelError("IO", `${url}: connection refused`)
 
-/** Workers by URL. `isDown` ones refuse; requests wait until a test answers them, unless `isPrompt`. The outputs are `{ y: x }`. */
+/** Workers by URL. `down` ones refuse; requests wait until a test answers them, unless `isPrompt`. The outputs are `{ y: x }`. */
 export class FakeWorkers {
   /** Requests without an answer: `{ url, request, resolve, reject }`. */
   running = []
@@ -23,6 +23,7 @@ export class FakeWorkers {
   openLink = async (target, model, signal) => {
     this.asked.push({ target, model, signal })
     const down = this.down.get(target.url)
+    if (down instanceof Promise) await down
     if (down !== undefined) throw down === true ? refused(target.url) : down
     return this.#open(target.url)
   }
@@ -94,14 +95,14 @@ export class FakeWorkers {
 }
 
 /** An engine on such workers, started unless said otherwise. */
-export async function fakeFleet({ workers = {}, start = true, down = {}, ...options } = {}) {
+export async function fakeFleet({ workers = {}, urls = ["ws://a", "ws://b"], start = true, down = {}, ...options } = {}) {
   const clock = new Clock()
   const fakes = new FakeWorkers(workers)
   for (const [url, why] of Object.entries(down)) fakes.down.set(url, why)
   const world = { time: clock, openLink: fakes.openLink, openLocal: fakes.openLocal, random: () => 0.5 }
-  const engine = new DistributedInferenceEngine({ model: { name: "fake" }, workers: ["ws://a", "ws://b"], ...options }, world)
+  const engine = new DistributedInferenceEngine({ model: { name: "fake" }, workers: urls, ...options }, world)
   const events = []
-  const missing = new Set([...(options.workers ?? ["ws://a", "ws://b"]), ...(options.local ? ["local"] : [])])
+  const missing = new Set([...urls, ...(options.local ? ["local"] : [])])
   const everyone = new Promise(resolve => {
     engine.on("worker", ({ url, state }) => {
       events.push(`${url} ${state}`)

@@ -14,7 +14,7 @@ import { loadScheduler, type Counters, type Statistics } from "../wasm.js"
 import type { Choose } from "./balance.js"
 import { Dispatcher, type Fault } from "./dispatcher.js"
 import { Fleet } from "./fleet.js"
-import { LinkError, type Link, type OpenLink, type WorkerTarget } from "./link.js"
+import { LinkError, shownUrl, type Link, type OpenLink, type WorkerTarget } from "./link.js"
 import { openLink } from "./links/index.js"
 import { LOCAL_URL, openLocal, type OpenLocal } from "./local.js"
 import { ModelOnWorkers } from "./model.js"
@@ -201,15 +201,17 @@ export class DistributedInferenceEngine {
     if (this.#state.name === "stopped") throw this.#state.error
     const target = workerTarget(worker)
     const isKnown = [...this.#targets.values()].some(({ url }) => url === target.url)
-    if (isKnown) throw new SentinelError("INVALID_INPUT", `addWorker: ${target.url} is there already`)
+    if (isKnown) throw new SentinelError("INVALID_INPUT", `addWorker: ${shownUrl(target.url)} is there already`)
     this.#add(target)
   }
 
   /** Sends nothing more there; what the worker has it answers, and an event tells when it is gone. `local` is this machine. */
   removeWorker(url: string): void {
     if (this.#state.name === "stopped") throw this.#state.error
-    const [worker] = [...this.#targets].find(([, target]) => target.url === url) ?? []
-    if (worker === undefined) throw new SentinelError("INVALID_INPUT", `removeWorker: expected one of ${[...this.#targets.values()].map(target => target.url).join(", ")}, got ${String(url)}`)
+    const known = [...this.#targets].map(([worker, target]) => ({ worker, url: target.url, shown: shownUrl(target.url) }))
+    // As it was given, or as an event tells it.
+    const { worker } = known.find(each => each.url === url) ?? known.find(each => each.shown === url) ?? {}
+    if (worker === undefined) throw new SentinelError("INVALID_INPUT", `removeWorker: expected one of ${known.map(({ shown }) => shown).join(", ")}, got ${shownUrl(String(url))}`)
     this.#targets.delete(worker)
     this.#refusals.delete(worker)
     this.#change(nowMs => { this.#dispatcher.removeWorker(nowMs, worker) })
@@ -276,7 +278,7 @@ export class DistributedInferenceEngine {
   }
 
   #add(target: WorkerTarget): number {
-    const worker = this.#dispatcher.addWorker(target.url, target.weight ?? 1)
+    const worker = this.#dispatcher.addWorker(shownUrl(target.url), target.weight ?? 1)
     this.#targets.set(worker, target)
     this.#pumpSoon()
     return worker
@@ -297,6 +299,8 @@ export class DistributedInferenceEngine {
   }
 
   #opened(worker: number, link: Link): void {
+    // Its removal is on its way, and closes it.
+    if (!this.#targets.has(worker)) return
     const { provider, inputNames } = link.facts
     if (inputNames.length > 0) this.#inputNames = inputNames
     this.#refusals.delete(worker)
@@ -306,6 +310,8 @@ export class DistributedInferenceEngine {
   }
 
   #failedToOpen(worker: number, fault: Fault): void {
+    // Of one that is being removed nothing is expected.
+    if (!this.#targets.has(worker)) return
     if (fault.blame === "setting" || fault.blame === "input") this.#refusals.set(worker, fault.error)
     else this.#refusals.delete(worker)
     this.#change(nowMs => { this.#dispatcher.failedToOpen(nowMs, worker, fault) })
@@ -453,7 +459,10 @@ export class DistributedInferenceEngine {
       case "close":
         return this.#fleet.close(step.worker)
       case "send": {
-        const { feeds, priority, deadlineMs } = this.#pending.get(step.request) as Pending
+        const pending = this.#pending.get(step.request)
+        // Whoever was answered a moment ago may have taken it back.
+        if (pending === undefined) return
+        const { feeds, priority, deadlineMs } = pending
         const request = { inputs: feeds, outputNames: this.#plan.outputNames, timeoutMs: Math.max(0, deadlineMs - this.#now()), priority }
         return this.#fleet.send(step.worker, step.attempt, request)
       }

@@ -63,6 +63,8 @@ export class Fleet {
 
   /** Takes back every request, and waits until every way is closed. */
   async closeAll(): Promise<void> {
+    // Until the next turn, it can be told who was there.
+    await null
     for (const revoke of this.#revokes.values()) revoke.abort()
     for (const worker of [...this.#ways.keys()]) this.close(worker)
     while (this.#closing.size > 0) await Promise.all(this.#closing)

@@ -6,15 +6,20 @@ import { SentinelError } from "../errors.js"
 export interface WorkerTarget {
   /**
    * `ws://`, `wss://`: a sentinel-worker. `http://`, `https://`: any server of the Open Inference Protocol. `nats://`, `nats+wss://`,
-   * `nats+ws://`: all workers of a queue group.
+   * `nats+ws://`: all workers of a queue group. Events and statistics tell it without user, password and query.
    */
   url: string
   /** Its bearer token; for NATS, that of the server. */
-  token?: string
+  token?: string | undefined
   /** Its share of the work, for "weighted" (1). */
   weight?: number
   /** The most requests without an answer, where the worker does not say it itself: 8 over HTTP, 64 over NATS, unless said otherwise. */
   maxInFlight?: number
+}
+
+/** A worker's URL as messages, events and statistics have it: without what lets one in. */
+export function shownUrl(url: string): string {
+  return url.replace(/\/\/[^/?#]*@/, "//").replace(/[?#].*$/s, "")
 }
 
 /** The model that is asked for. */
@@ -95,7 +100,6 @@ export function blameOf(code: SentinelError["code"]): Blame {
     case "SHAPE_MISMATCH":
     case "DTYPE_MISMATCH":
     case "TOO_LARGE":
-    case "CANCELLED":
     case "TIMEOUT":
     case "MODEL_PARSE":
     case "CONVERT_UNSUPPORTED":
@@ -107,6 +111,8 @@ export function blameOf(code: SentinelError["code"]): Blame {
       return "setting"
     case "MODEL_UNSUPPORTED":
     case "RELEASED":
+    // Whoever takes a request back hears no answer: this worker gave it up by itself.
+    case "CANCELLED":
     case "DEVICE_LOST":
     case "OUT_OF_MEMORY":
     case "WORKER_UNAVAILABLE":

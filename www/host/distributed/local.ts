@@ -56,8 +56,9 @@ class LocalLink implements Link {
       return await this.#engine.run(inputs, { signal, priority, ...(timeoutMs === Infinity ? {} : { timeoutMs }) })
     } catch (thrown) {
       const error = toSentinelError(thrown, LOCAL_URL)
-      // What breaks in the middle here may be computed elsewhere.
-      throw new LinkError(error.code === "RELEASED" ? "worker" : blameOf(error.code), error.code, error.message, { cause: error })
+      // The number that its own engine gave it says nothing to who asked.
+      const message = error.message.replace(/^"run \d+": /, `${LOCAL_URL}: `)
+      throw new LinkError(blameOf(error.code), error.code, message, { cause: error })
     }
   }
 

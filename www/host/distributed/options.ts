@@ -2,7 +2,7 @@ import { batchPolicy, count, milliseconds, wrongOption, type BatchEngineOptions 
 import type { Tensors } from "../batch/join.js"
 import type { WorkerView } from "./balance.js"
 import type { DispatchPolicy } from "./dispatcher.js"
-import type { WorkerTarget } from "./link.js"
+import { shownUrl, type WorkerTarget } from "./link.js"
 
 /** How the calling machine takes part: the options of its own batch engine, and its share of the work. */
 export interface LocalOptions extends Omit<BatchEngineOptions, "model" | "outputNames"> {
@@ -85,7 +85,7 @@ export function distributedPlan(options: DistributedEngineOptions): DistributedP
   if (!Array.isArray(workers)) throw wrongOption("workers", "a list of URLs", workers)
   const targets = workers.map(workerTarget)
   const twice = targets.find(({ url }, at) => targets.findIndex(other => other.url === url) !== at)
-  if (twice !== undefined) throw wrongOption("workers", "each URL once", twice.url)
+  if (twice !== undefined) throw wrongOption("workers", "each URL once", shownUrl(twice.url))
   const local = localOptions(options)
   if (targets.length === 0 && local === undefined) throw wrongOption("workers", "at least one, or local: true", "none")
   return {
@@ -106,7 +106,8 @@ export function distributedPlan(options: DistributedEngineOptions): DistributedP
 export function workerTarget(given: string | WorkerTarget): WorkerTarget {
   const target = typeof given === "string" ? { url: given } : given
   if (typeof target !== "object" || target === null || typeof target.url !== "string" || !URL.canParse(target.url)) {
-    throw wrongOption("workers", "a URL like \"wss://host:8070\", or { url, token, weight }", typeof target === "object" && target !== null ? target.url : given)
+    const url: unknown = typeof target === "object" && target !== null ? target.url : given
+    throw wrongOption("workers", "a URL like \"wss://host:8070\", or { url, token, weight }", typeof url === "string" ? shownUrl(url) : url)
   }
   const { token, weight, maxInFlight } = target
   checkWeight(weight)

@@ -209,7 +209,7 @@ export class Roster {
     if (this.#stations.size === 0) return "there are none; addWorker(url) adds one"
     const away = [...this.#stations.values()]
     const reasons = away.slice(0, MOST_REASONS).map(({ url, lastError, state }) => {
-      const why = lastError?.message ?? state
+      const why = lastError?.message ?? (state === "opening" ? "it has not answered yet" : state)
       return why.includes(url) ? why : `${url}: ${why}`
     })
     return [...reasons, ...(away.length > MOST_REASONS ? [`and ${away.length - MOST_REASONS} more`] : [])].join("; ")

@@ -1,3 +1,4 @@
+import { createConnection } from "node:net"
 import * as zlib from "node:zlib"
 import { LinkError } from "../link.js"
 import { openGlobalSocket } from "./connections.browser.js"
@@ -10,7 +11,7 @@ const connections: Connections = {
   page: undefined,
   openSocket: async (request, events) => ("Deno" in globalThis || "Bun" in globalThis ? openGlobalSocket(request, events) : openNodeSocket(request, events)),
 
-  async nats({ protocol, host }) {
+  async nats({ protocol, host, hostname, port }) {
     const { connect, createInbox, wsconnect } = await import("./nats-library.node.js")
     const isSocket = protocol !== "nats:"
     return {
@@ -25,6 +26,7 @@ const connections: Connections = {
         natsConnections[kind] += 1
         const leave = () => { natsConnections[kind] -= 1 }
         try {
+          if (!isSocket) await hearNats(hostname.replace(/^\[|\]$/g, ""), Number(port || NATS_PORT), options.timeout)
           const connection = await (isSocket ? wsconnect({ ...options, wsFactory: await webSocketFactory() }) : connect(options))
           connection.closed().then(leave, leave)
           return connection
@@ -35,6 +37,22 @@ const connections: Connections = {
       },
     }
   },
+}
+
+const NATS_PORT = 4222
+
+// The library waits for a server's first word for ever, and keeps the socket of each try.
+function hearNats(hostname: string, port: number, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(port, hostname)
+    socket.setTimeout(timeoutMs, () => { socket.destroy(new Error(`it says nothing for ${timeoutMs} ms`)) })
+    socket.on("data", () => {
+      resolve()
+      socket.destroy()
+    })
+    socket.on("error", reject)
+    socket.on("close", () => { reject(new Error("it closed the connection")) })
+  })
 }
 
 const natsConnections = { plain: 0, socket: 0 }

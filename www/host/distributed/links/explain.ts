@@ -49,17 +49,18 @@ export function explainEnding(ending: Ending, circumstances: Circumstances): Lin
   return explainUnopened(ending, circumstances)
 }
 
+// No input is late because a gateway is impatient: where its own time is over, a worker of ours says so by the code.
 const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
   400: "INVALID_INPUT",
   401: "UNAUTHORIZED",
   403: "UNAUTHORIZED",
   404: "NOT_FOUND",
-  408: "TIMEOUT",
+  408: "WORKER_UNAVAILABLE",
   413: "TOO_LARGE",
   422: "INVALID_INPUT",
   429: "QUEUE_FULL",
   503: "WORKER_UNAVAILABLE",
-  504: "TIMEOUT",
+  504: "WORKER_UNAVAILABLE",
   507: "OUT_OF_MEMORY",
 }
 
@@ -68,7 +69,7 @@ export function explainStatus(place: string, status: number, text: string, retry
   const { code: named, error } = readError(text)
   const code = (ERROR_CODES as readonly unknown[]).includes(named) ? (named as ErrorCode) : codeOf(status, error, retryAfterMs)
   const why = error === "" ? `it answered ${status}` : error
-  return new LinkError(blameOf(code), code, `${place}: ${why}`, { retryAfterMs })
+  return new LinkError(status === 408 ? "worker" : blameOf(code), code, `${place}: ${why}`, { retryAfterMs })
 }
 
 /** Servers that are not ours tell what is wrong by their text, under a status that says less. */

@@ -22,7 +22,7 @@ export async function ask(fetch: Fetch, url: string, options: Parameters<Fetch>[
   // A redirection could carry the token to another host.
   const response = await fetch(url, { ...options, redirect: "error", cache: "no-store" } as Parameters<Fetch>[1])
   const isError = response.status >= 400
-  const bytes = await readWhole(url, response, isError ? MAX_ERROR_BYTES : MAX_ANSWER_BYTES)
+  const bytes = await (isError ? readStart(response, MAX_ERROR_BYTES) : readWhole(url, response, MAX_ANSWER_BYTES))
   return {
     status: response.status,
     bytes,
@@ -36,20 +36,46 @@ async function readWhole(url: string, response: Response, maxBytes: number): Pro
   if (response.body === null) return new Uint8Array(0)
   const { headers } = response
   const declared = Number(headers.get("content-length"))
+  if (declared > maxBytes) {
+    await response.body.cancel().catch(() => undefined)
+    throw new SentinelError("TOO_LARGE", `${url}: an answer of ${declared} bytes, beyond ${maxBytes}`)
+  }
   // A body is no longer than is declared, unless it is compressed.
-  if (declared > 0 && declared <= maxBytes && headers.get("content-encoding") === null) return new Uint8Array(await response.arrayBuffer())
-  const reader = response.body.getReader()
+  if (declared > 0 && headers.get("content-encoding") === null) return new Uint8Array(await response.arrayBuffer())
+  const chunks = await readChunks(response.body, maxBytes)
+  if (chunks.sizeBytes > maxBytes) throw new SentinelError("TOO_LARGE", `${url}: an answer beyond ${maxBytes} bytes`)
+  return joined(chunks)
+}
+
+/** What is said of an error is no error of its own, however long it is. */
+async function readStart({ body }: Response, maxBytes: number): Promise<Uint8Array> {
+  if (body === null) return new Uint8Array(0)
+  return joined(await readChunks(body, maxBytes)).subarray(0, maxBytes)
+}
+
+interface Chunks {
+  chunks: Uint8Array[]
+  sizeBytes: number
+}
+
+/** Reads to the end, or until there is more than this. */
+async function readChunks(body: ReadableStream<Uint8Array>, maxBytes: number): Promise<Chunks> {
+  const reader = body.getReader()
   const chunks: Uint8Array[] = []
   let sizeBytes = 0
   try {
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
       chunks.push(next.value)
       sizeBytes += next.value.byteLength
-      if (sizeBytes > maxBytes || declared > maxBytes) throw new SentinelError("TOO_LARGE", `${url}: an answer beyond ${maxBytes} bytes`)
+      if (sizeBytes > maxBytes) break
     }
   } finally {
     await reader.cancel().catch(() => undefined)
   }
+  return { chunks, sizeBytes }
+}
+
+function joined({ chunks, sizeBytes }: Chunks): Uint8Array {
   const [only] = chunks
   if (chunks.length === 1 && only !== undefined) return only
   const bytes = new Uint8Array(sizeBytes)

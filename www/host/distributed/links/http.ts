@@ -16,6 +16,8 @@ const HEADER_LENGTH = "Inference-Header-Content-Length"
 /** These servers do not tell what they take: enough that they batch, not so much that they queue. */
 const DEFAULT_CAPACITY = 8
 const POLL_MS = 5000
+/** A server that is stopped takes a connection, and never answers. */
+const OPENING_MS = 10_000
 /** One check may fail while a server is busy; the second is believed. */
 const MAX_FAILED_POLLS = 2
 
@@ -90,6 +92,18 @@ class HttpLink implements Link {
   }
 
   async open(signal: AbortSignal): Promise<void> {
+    const late = () => { this.#lose(new LinkError("worker", "WORKER_UNAVAILABLE", `${this.#place}: it does not answer within ${OPENING_MS} ms`)) }
+    const callOff = this.#world.after(OPENING_MS, late)
+    try {
+      await this.#meet(signal)
+    } finally {
+      callOff()
+    }
+    this.#pollLater()
+  }
+
+  /** Learns who it is, and that it has the model. */
+  async #meet(signal: AbortSignal): Promise<void> {
     const metadata = await this.#get(this.#modelUrl, signal)
     const about = await this.#get(`${this.#place}/v2`, signal).catch(thrown => {
       // Not every server tells about itself.
@@ -99,7 +113,6 @@ class HttpLink implements Link {
     this.#server = this.#read(metadata, about)
     const { status, text, retryAfterMs } = await this.#ask(`${this.#modelUrl}/ready`, {}, signal)
     if (status >= 400) throw explainStatus(this.#place, status, text || `model "${this.#wanted.name}" is not ready there`, retryAfterMs)
-    this.#pollLater()
   }
 
   async run(request: LinkRequest): Promise<Outputs> {

@@ -1,4 +1,4 @@
-import { LinkError, type Link, type OpenLink } from "../link.js"
+import { LinkError, shownUrl, type Link, type OpenLink } from "../link.js"
 import { openHttpLink } from "./http.js"
 import { openNatsLink } from "./nats.js"
 import { openWebSocketLink } from "./websocket.js"
@@ -18,6 +18,6 @@ export const openLink: OpenLink = async (target, model, signal): Promise<Link> =
     case "nats+wss:":
       return openNatsLink(target, model, signal)
     default:
-      throw new LinkError("setting", "INVALID_INPUT", `worker "${target.url}": expected a URL with ws:, wss:, http:, https:, nats:, nats+ws: or nats+wss:`)
+      throw new LinkError("setting", "INVALID_INPUT", `worker "${shownUrl(target.url)}": expected a URL with ws:, wss:, http:, https:, nats:, nats+ws: or nats+wss:`)
   }
 }
