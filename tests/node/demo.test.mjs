@@ -78,13 +78,15 @@ test("wrong_arguments_end_with_a_code", async () => {
     [["--mode", "batch", "--model", "text"], /--model text: neither/],
     [["--mode", "batch", "--model", "digits", "--model", "digits"], /--mode batch takes one/],
     [["--provider", "abacus"], /--provider: expected one of auto, webgpu, wonnx, cpu, got "abacus"/],
-    [["--mode", "party"], /--mode: expected one of basic, batch, async, stream, got "party"/],
+    [["--mode", "party"], /--mode: expected one of basic, batch, async, stream, distributed, got "party"/],
     [["--policy", "first"], /--policy: expected one of latest, queue, drop-new/],
     [["--repeat", "x"], /--repeat: expected a whole number/],
     [["--batch-size", "0"], /--batch-size: expected a whole number from 1 to 65536 or auto, got "0"/],
     [["--workers", "-1"], /--workers/],
     [["--num-inputs", "1e3"], /--num-inputs: expected a whole number/],
     [["--duration", "0"], /--duration: expected seconds/],
+    [["--balancing", "fair"], /--balancing: expected one of least-loaded, round-robin, weighted, latency/],
+    [["--mode", "distributed", "ws://127.0.0.1:8070"], /unexpected "ws:\/\/127\.0\.0\.1:8070"/],
     [["--unknown"], /--unknown/],
   ]
   for (const [args, message] of wrong) {
