@@ -422,16 +422,17 @@ impl Batcher {
         let group = &self.groups[&first.request.group?];
         let from = group.oldest()?.max(self.freed);
         let until = self.ripens(group)?;
-        let jobs = keys.iter().map(|key| &self.jobs[key]);
-        let (there, joined): (Vec<&Job>, Vec<&Job>) = jobs.partition(|job| job.arrived <= from);
-        let rows: usize = there.iter().map(|job| job.request.rows).sum();
+        let jobs = || keys.iter().map(|key| &self.jobs[key]);
+        let there = || jobs().filter(|job| job.arrived <= from);
+        let rows: usize = there().map(|job| job.request.rows).sum();
         let size = self.batch_size();
-        let was_full = joined.is_empty() && group.rows >= size;
+        let n_there = there().count();
+        let was_full = n_there == keys.len() && group.rows >= size;
         if was_full || from == until {
             return None;
         }
-        let mut trial = Trial::new(from, until, there.len(), rows, size);
-        for job in joined {
+        let mut trial = Trial::new(from, until, n_there, rows, size);
+        for job in jobs().filter(|job| job.arrived > from) {
             trial.arrived(job.arrived, job.request.rows);
         }
         if rows < self.enough_rows() && self.now >= until {

@@ -3,7 +3,6 @@
 //! Every batch that may wait tells what came until `max_delay` after it could start, in its wait or while it ran already.
 //! Inputs that come after its end tell nothing: a client that sends one input after the other would not have sent the next.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How much of the old estimate stays when a new one comes in.
@@ -22,8 +21,8 @@ pub(super) struct Waiting {
     balance: f64,
     /// The rows that came together last.
     rows: usize,
-    /// Seconds that batches take, by their rows.
-    times: BTreeMap<usize, f64>,
+    /// Batches by their rows, the fewest first, and the seconds that they take.
+    times: Vec<(usize, f64)>,
     /// Batches since the latest that did not wait, while all had one size.
     n_alike: u32,
 }
@@ -50,7 +49,7 @@ impl Waiting {
         Waiting {
             balance: f64::MIN_POSITIVE,
             rows: usize::MAX,
-            times: BTreeMap::new(),
+            times: Vec::new(),
             n_alike: 0,
         }
     }
@@ -67,7 +66,11 @@ impl Waiting {
     /// A batch of so many rows took `elapsed`.
     pub fn ran(&mut self, rows: usize, elapsed: Duration, trial: Option<&Trial>) {
         let seconds = elapsed.as_secs_f64();
-        let known = self.times.entry(rows).or_insert(seconds);
+        let at = self.times.partition_point(|&(fewer, _)| fewer < rows);
+        if self.times.get(at).is_none_or(|&(found, _)| found != rows) {
+            self.times.insert(at, (rows, seconds));
+        }
+        let (_, known) = &mut self.times[at];
         // What is slow once says little: the first run pays for what the others find made.
         let slower = *known * KEPT_TIME + seconds.min(*known * LARGEST_STEP) * (1.0 - KEPT_TIME);
         *known = slower.min(seconds);
@@ -100,16 +103,17 @@ impl Waiting {
         };
         let waited = (end - trial.from).as_secs_f64();
         let longest = (trial.until - trial.from).as_secs_f64();
-        let balance = (saved - waited).clamp(-longest, longest);
+        // `clamp` would bring the formatting of floats into a small module.
+        let balance = (saved - waited).max(-longest).min(longest);
         self.balance = self.balance * KEPT + balance * (1.0 - KEPT);
     }
 
     /// What a run takes however few rows it has: where a line through its times begins.
     fn fixed(&self) -> Option<f64> {
-        let (&few, &least) = self.times.first_key_value()?;
-        let (&many, &most) = self.times.last_key_value()?;
+        let &(few, least) = self.times.first()?;
+        let &(many, most) = self.times.last()?;
         let each = (most - least) / (many - few) as f64;
-        (many > few).then(|| (least - each * few as f64).clamp(0.0, least))
+        (many > few).then(|| (least - each * few as f64).max(0.0).min(least))
     }
 }
 
