@@ -32,14 +32,15 @@ async function openPage({ width = 1200, height = 900, scheme = "light" } = {}) {
 
 const status = page => page.locator("#live-status").textContent()
 const statistic = async (page, name) => Number.parseFloat(await page.locator(`[data-statistic=${name}] dd`).textContent())
-const button = (page, name) => page.getByRole("button", { name, exact: true })
+const section = page => page.locator("#live")
+const button = (page, name) => section(page).getByRole("button", { name, exact: true })
 const shot = (page, name) => page.locator("#live").screenshot({ path: `${screenshots}/${name}.png` })
 const saysDone = page => page.waitForFunction(() => / in .* per second/.test(document.getElementById("live-status").textContent))
 
 test("a_batch_of_32_answers_them_all_and_says_where", options, async () => {
   const page = await openPage()
-  await page.getByLabel("Inputs in a batch run").fill("32")
-  await page.getByLabel("Workers").selectOption("none")
+  await section(page).getByLabel("Inputs in a batch run").fill("32")
+  await section(page).getByLabel("Workers").selectOption("none")
   await button(page, "Run batch").click()
   await saysDone(page)
   assert.match(await status(page), /^32 of 32 in [\d.]+ ms, \d+ per second$/)
@@ -60,8 +61,8 @@ test("a_batch_of_32_answers_them_all_and_says_where", options, async () => {
 
 test("workers_run_a_batch", options, async () => {
   const page = await openPage({ scheme: "dark" })
-  await page.getByLabel("Workers").selectOption("2")
-  await page.getByLabel("Inputs in a batch run").fill("200")
+  await section(page).getByLabel("Workers").selectOption("2")
+  await section(page).getByLabel("Inputs in a batch run").fill("200")
   await button(page, "Run batch").click()
   await saysDone(page)
   assert.match(await page.locator("#live-place").textContent(), /^cpu on 2 workers, joined in batches of up to 8/)
@@ -71,8 +72,8 @@ test("workers_run_a_batch", options, async () => {
 
 test("a_long_batch_stops_when_asked", options, async () => {
   const page = await openPage()
-  await page.getByLabel("Inputs in a batch run").fill("10000")
-  await page.getByLabel("Batch size").selectOption("1")
+  await section(page).getByLabel("Inputs in a batch run").fill("10000")
+  await section(page).getByLabel("Batch size").selectOption("1")
   await button(page, "Run batch").click()
   await page.waitForFunction(() => Number(document.querySelector("[data-statistic=totalOutputs] dd").textContent) > 0)
   await button(page, "Stop").click()
@@ -114,9 +115,9 @@ test("the_canvas_streams_its_digits_and_stops_from_the_keyboard", options, async
 
 test("a_camera_streams_through_workers_by_each_policy", options, async () => {
   const page = await openPage({ width: 390, height: 844, scheme: "dark" })
-  await page.getByLabel("Workers").selectOption("2")
+  await section(page).getByLabel("Workers").selectOption("2")
   for (const policy of ["latest", "queue", "drop-new"]) {
-    await page.getByLabel("When frames come faster").selectOption(policy)
+    await section(page).getByLabel("When frames come faster").selectOption(policy)
     await streams(page, "Stream camera", 3)
     assert.equal(await statistic(page, "totalErrors"), 0)
     if (policy === "latest") await shot(page, "live-camera-narrow-dark")
@@ -129,7 +130,7 @@ test("a_camera_streams_through_workers_by_each_policy", options, async () => {
 
 test("a_screen_streams_on_the_pages_own_thread_until_its_track_ends", options, async () => {
   const page = await openPage()
-  await page.getByLabel("Workers").selectOption("none")
+  await section(page).getByLabel("Workers").selectOption("none")
   await streams(page, "Stream screen", 1)
   assert.match(await page.locator("#live-place").textContent(), /^cpu on the page's own thread, /)
   // As when the browser's own "Stop sharing" is pressed.
@@ -142,7 +143,7 @@ test("a_screen_streams_on_the_pages_own_thread_until_its_track_ends", options, a
 test("webgpu_streams_from_the_canvas", options, async () => {
   const page = await openPage()
   await page.getByRole("radio", { name: "webgpu" }).check()
-  await page.getByLabel("Workers").selectOption("none")
+  await section(page).getByLabel("Workers").selectOption("none")
   await streams(page, "Stream canvas", 2)
   assert.match(await page.locator("#live-place").textContent(), /^webgpu on the page's own thread, /)
   assert.equal(await statistic(page, "totalErrors"), 0)
